@@ -1,0 +1,11 @@
+//! Forebay's policies: pure state machines that decide, and never act.
+//!
+//! Nothing here reads a clock, draws a random number, waits, logs or does I/O. Time comes in as a
+//! [`Moment`], randomness as a number, and what follows goes out as a value. So every policy can be
+//! driven through thousands of random schedules in a test, and checks its own invariants on the way.
+
+mod admission;
+mod moment;
+
+pub use admission::{Admission, Signal};
+pub use moment::Moment;

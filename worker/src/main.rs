@@ -1,0 +1,2 @@
+//! The standalone `forebay` binary.
+fn main() {}
