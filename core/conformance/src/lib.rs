@@ -1,1 +1,32 @@
-//! The suite that every adapter runs.
+//! The suite that every adapter runs against its real broker: the contract, case by case.
+//!
+//! An adapter implements [`Harness`], and one line makes a test of every case, so that a failure
+//! carries the case's name:
+//!
+//! ```ignore
+//! forebay_conformance::conformance_tests!(MyHarness::new());
+//! ```
+//!
+//! A program runs them with [`run_all`] instead, and gets a [`Report`].
+//!
+//! Each case proves one of the numbered MUSTs below, and says which in its documentation. A case that
+//! a broker cannot be held to (by its [capabilities](forebay_contract::Capabilities), or by what the
+//! harness says it cannot do) is reported as skipped, with the reason, never as passed.
+//!
+//! Why ordinary functions over a trait: a case can be read top to bottom as the story of a few
+//! messages, is run alone by its name, and can itself be tested: this crate's own tests break a
+//! source in one way after the other, and assert that the matching case notices.
+//!
+#![doc = include_str!("../MUSTS.md")]
+
+pub mod cases;
+mod harness;
+mod list;
+mod run;
+mod stage;
+mod stop;
+
+pub use harness::{Harness, Setup, Timing};
+pub use list::{CASES, run_all};
+pub use run::{CaseReport, Report, run_case, run_test};
+pub use stop::{CaseResult, Stop};

@@ -1,0 +1,4 @@
+//! The cases, by theme.
+
+pub mod retry;
+pub mod settle;
