@@ -13,10 +13,67 @@ macro_rules! for_each_case {
                 acked_never_returns,
                 dropped_never_returns,
                 forgetting_a_delivery_is_no_ack,
+                one_stale_receipt_does_not_spoil_its_batch,
+                a_stale_receipt_settles_nothing,
+                settling_again_copies_nothing,
+                a_cancelled_settlement_can_be_repeated,
             }
             retry {
                 is_not_early,
-                raises_the_attempt_and_keeps_the_history,
+                raises_the_attempt_and_keeps_the_rest,
+                postponing_counts_no_attempt,
+                attempts_survive_a_new_process,
+                releasing_records_nothing,
+                a_long_delay_blocks_no_shorter_one,
+            }
+            lease {
+                unsettled_returns_when_its_lease_ends,
+                an_ended_lease_is_an_interruption,
+                a_receipt_goes_stale_with_its_lease,
+                extending_keeps_it_hidden,
+                extending_counts_from_now,
+            }
+            dead {
+                keeps_everything,
+                once_after_delayed_retries,
+                are_listed_in_pages,
+                purge_takes_only_what_matches,
+            }
+            redrive {
+                starts_afresh_and_forgets_nothing,
+                moves_only_what_is_meant,
+                given_up_halfway_loses_nothing,
+                killed_halfway_loses_nothing,
+            }
+            order {
+                holds_within_a_key,
+                holds_across_retries_and_releases,
+                goes_on_after_a_dead_letter,
+                a_hot_key_starves_nobody,
+                a_key_is_with_one_worker_at_a_time,
+            }
+            receive {
+                waits_on_an_empty_queue,
+                is_woken_by_a_publish,
+                giving_up_loses_nothing,
+                no_more_than_wanted,
+                two_workers_share_the_queue,
+                every_byte_arrives,
+                a_cut_connection_loses_nothing,
+            }
+            close {
+                gives_back_what_it_had,
+                receive_says_closed,
+            }
+            backlog {
+                tells_the_truth,
+                tells_the_oldest_age,
+            }
+            sink {
+                results_answer_by_index,
+                a_refused_message_fails_alone,
+                a_delayed_message_waits,
+                identity_is_kept_for_life,
             }
         }
     };

@@ -3,11 +3,14 @@
 
 use crate::{Harness, Setup, Stop, Timing, stop::check};
 use forebay_contract::{
-    Backlog, DeadFilter, DeadLetter, DeadLetters, DeadReason, Delivery, FailureKind, FailureNote,
-    MessageId, Outgoing, SettleError, Settled, Settlement, Sink, Source, Verdict, Want,
+    Backlog, Bytes, Capabilities, DeadFilter, DeadLetter, DeadLetters, DeadReason, Delivery,
+    Exactness, FailureKind, FailureNote, Headers, History, MessageId, Outgoing, SettleError,
+    Settled, Settlement, Sink, Source, Verdict, Want,
 };
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -59,6 +62,49 @@ pub(crate) fn numbered(n: usize) -> Vec<Outgoing> {
 /// The payload as text, for comparing and for messages to people.
 pub(crate) fn text<R>(delivery: &Delivery<R>) -> String {
     String::from_utf8_lossy(&delivery.message.payload).into_owned()
+}
+
+/// The producer's headers: without those that Forebay carries along.
+pub(crate) fn producer_headers(headers: &Headers) -> Vec<(String, Bytes)> {
+    let own = headers.iter().filter(|(name, _)| !name.starts_with("forebay-"));
+    own.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+}
+
+/// The error texts of a history, oldest first.
+pub(crate) fn errors(history: &History) -> Vec<&str> {
+    history.notes().iter().map(|note| note.error.as_str()).collect()
+}
+
+/// Insists on a number of attempts, as exactly as the broker counts them.
+pub(crate) fn check_attempt(
+    capabilities: &Capabilities,
+    seen: u32,
+    expected: u32,
+    when: &str,
+) -> Result<(), Stop> {
+    let holds = match capabilities.attempts {
+        Exactness::Exact => seen == expected,
+        Exactness::UpperBound => seen >= expected,
+    };
+    check!(holds, "`attempt` is {seen} {when}, expected {expected}");
+    Ok(())
+}
+
+/// Polls a future a few times, some of them a moment apart, then drops it: a caller that goes away.
+pub(crate) async fn give_up_on<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    for _ in 0..fastrand::u32(1..6) {
+        let polled = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+        if let Poll::Ready(value) = polled {
+            return Some(value);
+        }
+        if fastrand::u8(0..4) == 0 {
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(0..1500))).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+    None
 }
 
 /// A queue of a case's own.

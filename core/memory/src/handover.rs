@@ -37,7 +37,7 @@ impl State {
         let expires = self.options.lease.map(|lease| now + lease);
         let lease = expires.map(|end| Lease { expires_at: end.into_std() });
         let (mut left, mut room) = (want.messages.max(1), want.bytes);
-        let full = out.len() + left;
+        let before = out.len();
         while left > 0 {
             let Some((token, mine)) = self.next_token(id) else { break };
             if !self.may_go(token, id) {
@@ -45,7 +45,7 @@ impl State {
             }
             let Some(entry) = self.table.get(token.0) else { continue };
             let size = entry.message.size();
-            if size > room && out.len() + left < full {
+            if size > room && out.len() > before {
                 self.tokens(id, mine, token).push_front(token);
                 break;
             }

@@ -10,6 +10,7 @@ pub struct MemoryOptions {
     pub(crate) name: String,
     pub(crate) order: OrderSupport,
     pub(crate) lease: Option<Duration>,
+    pub(crate) max_payload: Option<usize>,
     pub(crate) note_verdicts: bool,
 }
 
@@ -19,6 +20,7 @@ impl Default for MemoryOptions {
             name: "memory".to_owned(),
             order: OrderSupport::None,
             lease: None,
+            max_payload: None,
             note_verdicts: true,
         }
     }
@@ -46,6 +48,13 @@ impl MemoryOptions {
         self
     }
 
+    /// Refuses larger payloads, in bytes.
+    #[must_use]
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = Some(bytes);
+        self
+    }
+
     /// Notes no verdicts: for runs of millions of messages, where the notes would fill the memory.
     #[must_use]
     pub fn without_notes(mut self) -> Self {
@@ -64,7 +73,7 @@ impl MemoryOptions {
             stable_identity: true,
             counts_interruptions: true,
             delayed_publish: true,
-            max_payload: None,
+            max_payload: self.max_payload,
             backlog: Exactness::Exact,
         }
     }

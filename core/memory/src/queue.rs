@@ -162,12 +162,7 @@ impl MemoryQueue {
 impl Sink for MemoryQueue {
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<MessageId, PublishError>> {
         self.shared.with(|state, now| {
-            let down = state.faults.down.clone();
-            let publish = |outgoing| match &down {
-                Some(why) => Err(PublishError::Unavailable(why.clone().into())),
-                None => Ok(state.publish(outgoing, now)),
-            };
-            batch.iter().map(publish).collect()
+            batch.iter().map(|outgoing| state.try_publish(outgoing, now)).collect()
         })
     }
 }

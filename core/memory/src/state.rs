@@ -19,7 +19,7 @@ use crate::{
     worker::Worker,
 };
 use forebay_contract::{
-    Backlog, Bytes, Count, Message, MessageId, OrderSupport, Outgoing, Verdict,
+    Backlog, Bytes, Count, Message, MessageId, OrderSupport, Outgoing, PublishError, Verdict,
 };
 use std::{
     collections::{BTreeMap, HashSet},
@@ -94,7 +94,25 @@ impl State {
         if self.options.order == OrderSupport::None { None } else { message.key.clone() }
     }
 
-    pub(crate) fn publish(&mut self, outgoing: &Outgoing, now: Instant) -> MessageId {
+    pub(crate) fn try_publish(
+        &mut self,
+        outgoing: &Outgoing,
+        now: Instant,
+    ) -> Result<MessageId, PublishError> {
+        if let Some(why) = &self.faults.down {
+            return Err(PublishError::Unavailable(why.clone().into()));
+        }
+        let size = outgoing.payload.len();
+        match self.options.max_payload {
+            Some(limit) if size > limit => Err(PublishError::Refused(
+                format!("its payload of {size} bytes is larger than the {limit} that are allowed")
+                    .into(),
+            )),
+            _ => Ok(self.publish(outgoing, now)),
+        }
+    }
+
+    fn publish(&mut self, outgoing: &Outgoing, now: Instant) -> MessageId {
         let id = outgoing.id.clone().unwrap_or_else(|| MessageId::from(self.next_seq));
         let message = Message {
             key: outgoing.key.clone(),

@@ -20,7 +20,7 @@ impl Harness for Memory {
         if setup.ordered && self.order == OrderSupport::None {
             return Err(Stop::skip("this queue keeps no order"));
         }
-        let options = MemoryOptions::default().order(self.order);
+        let options = MemoryOptions::default().order(self.order).max_payload(1 << 20);
         Ok(MemoryQueue::with(if self.leases { options.lease(setup.lease) } else { options }))
     }
 

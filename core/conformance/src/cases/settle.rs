@@ -2,10 +2,11 @@
 
 use crate::{
     CaseResult, Harness, Setup,
-    stage::{Stage, numbered, text},
-    stop::check_eq,
+    stage::{Stage, check_attempt, dead_letter, give_up_on, note, numbered, release, retry, text},
+    stop::{check, check_eq},
 };
-use forebay_contract::Verdict;
+use forebay_contract::{SettleError, Settlement, Source, Verdict};
+use std::{collections::BTreeSet, time::Duration};
 
 /// MUST 1: what is acknowledged never comes back, not even to a worker that opens the queue later.
 pub async fn acked_never_returns<H: Harness>(harness: &H) -> CaseResult {
@@ -35,7 +36,7 @@ pub async fn dropped_never_returns<H: Harness>(harness: &H) -> CaseResult {
 }
 
 /// MUST 2: dropping deliveries and their receipts acknowledges nothing; all of it comes to the next
-/// worker, with nothing recorded against it.
+/// worker, without an attempt counted.
 pub async fn forgetting_a_delivery_is_no_ack<H: Harness>(harness: &H) -> CaseResult {
     let stage = Stage::new(harness, Setup::default()).await?;
     let worker = stage.worker().await?;
@@ -45,9 +46,106 @@ pub async fn forgetting_a_delivery_is_no_ack<H: Harness>(harness: &H) -> CaseRes
     worker.close().await?;
     let next = stage.worker().await?;
     let out = next.receive_n(10).await?;
-    let mut seen: Vec<_> = out.iter().map(text).collect();
-    seen.sort();
-    let expected: Vec<_> = (0..10).map(|i| i.to_string()).collect();
+    let seen: BTreeSet<_> = out.iter().map(text).collect();
+    let expected: BTreeSet<_> = (0..10).map(|i| i.to_string()).collect();
     check_eq!(seen, expected, "what came back");
+    for delivery in &out {
+        let capabilities = next.source.capabilities();
+        check_attempt(capabilities, delivery.message.attempt, 0, "of what was forgotten")?;
+    }
     next.ack_all(&out).await
+}
+
+/// MUST 3: result `i` of a batch answers settlement `i`: a stale receipt in its midst fails alone.
+pub async fn one_stale_receipt_does_not_spoil_its_batch<H: Harness>(harness: &H) -> CaseResult {
+    let stage = Stage::new(harness, Setup::default()).await?;
+    let worker = stage.worker().await?;
+    stage.publish(&numbered(3)).await?;
+    let out = worker.receive_n(3).await?;
+    worker.settle(&out[1], release(Duration::ZERO)).await?;
+    let again = worker.receive_one().await?;
+    let batch: Vec<_> = out.iter().map(|delivery| (delivery, Verdict::Ack)).collect();
+    let results = worker.try_settle(&batch).await?;
+    for (i, result) in results.iter().enumerate() {
+        match result {
+            Err(SettleError::Stale) if i == 1 => {}
+            Err(error) => check!(false, "settlement {i}, of 3 with a stale one at 1: {error}"),
+            Ok(_) => {} // some brokers cannot tell that a receipt is stale; it must do no harm
+        }
+    }
+    worker.settle(&again, Verdict::Ack).await?;
+    worker.nothing_comes("all was acknowledged").await
+}
+
+/// MUST 4: the receipt of an earlier hand-out does nothing to a later one of the same message.
+pub async fn a_stale_receipt_settles_nothing<H: Harness>(harness: &H) -> CaseResult {
+    let stage = Stage::new(harness, Setup::default()).await?;
+    let worker = stage.worker().await?;
+    stage.publish(&numbered(1)).await?;
+    let old = worker.receive_one().await?;
+    worker.settle(&old, release(Duration::ZERO)).await?;
+    let new = worker.receive_one().await?;
+    for verdict in [Verdict::Ack, dead_letter("late"), retry(Duration::ZERO, "late")] {
+        let _ = worker.try_settle(&[(&old, verdict)]).await?; // stale, or a success that did nothing
+    }
+    worker.nothing_comes("the old receipt is stale, and the new hand-out is still out").await?;
+    check_eq!(stage.dead_letters().await?.len(), 0, "dead letters by a stale receipt");
+    worker.settle(&new, retry(Duration::ZERO, "in time")).await?;
+    let after = worker.receive_one().await?;
+    check_attempt(worker.source.capabilities(), after.message.attempt, 1, "after one retry")?;
+    worker.settle(&after, Verdict::Ack).await
+}
+
+/// MUST 5: settling the same hand-out again, later or in the same batch, makes no second copy.
+pub async fn settling_again_copies_nothing<H: Harness>(harness: &H) -> CaseResult {
+    let stage = Stage::new(harness, Setup::default()).await?;
+    let worker = stage.worker().await?;
+    stage.publish(&numbered(2)).await?;
+    let out = worker.receive_n(2).await?;
+    let later = retry(Duration::from_millis(200), "once");
+    let results = worker.try_settle(&[(&out[0], later.clone()), (&out[0], later.clone())]).await?;
+    check!(results[0].is_ok(), "a first retry: {:?}", results[0]);
+    let _ = worker.try_settle(&[(&out[0], later)]).await?;
+    worker.settle(&out[1], dead_letter("once")).await?;
+    let _ = worker.try_settle(&[(&out[1], dead_letter("once")), (&out[1], Verdict::Ack)]).await?;
+    let back = worker.receive_one().await?;
+    check_eq!(text(&back), text(&out[0]), "what came back");
+    check_attempt(worker.source.capabilities(), back.message.attempt, 1, "settled thrice")?;
+    worker.nothing_comes("the one retry has come back").await?;
+    worker.settle(&back, Verdict::Ack).await?;
+    let letters = stage.dead_letters_n(1).await?;
+    check_eq!(letters[0].message.payload, out[1].message.payload, "the one dead letter");
+    Ok(())
+}
+
+/// MUST 5: a settlement whose caller goes away half-way is carried out or not; settled again, the
+/// message is there exactly once.
+pub async fn a_cancelled_settlement_can_be_repeated<H: Harness>(harness: &H) -> CaseResult {
+    const N: usize = 60;
+    let stage = Stage::new(harness, Setup::default()).await?;
+    let worker = stage.worker().await?;
+    stage.publish(&numbered(N)).await?;
+    let out = worker.receive_n(N).await?;
+    for chunk in out.chunks(4) {
+        let verdict = Verdict::Retry { after: Duration::from_millis(300), note: note("once") };
+        let settlement = |delivery: &crate::stage::Out<H::Source>| Settlement {
+            receipt: delivery.receipt.clone(),
+            message: delivery.message.clone(),
+            verdict: verdict.clone(),
+        };
+        let batch: Vec<_> = chunk.iter().map(settlement).collect();
+        give_up_on(worker.source.settle(&batch)).await;
+        for result in worker.source.settle(&batch).await {
+            let fine = matches!(result, Ok(_) | Err(SettleError::Stale));
+            check!(fine, "a settlement repeated after a cancelled one: {result:?}");
+        }
+    }
+    let back = worker.receive_n(N).await?;
+    let seen: BTreeSet<_> = back.iter().map(text).collect();
+    check_eq!(seen.len(), N, "different messages among {N} that came back");
+    for delivery in &back {
+        check_attempt(worker.source.capabilities(), delivery.message.attempt, 1, "once failed")?;
+    }
+    worker.nothing_comes("each has come back once").await?;
+    worker.ack_all(&back).await
 }
