@@ -1,0 +1,148 @@
+//! Opens a file as a store, or says why not, leaving alone what is not ours.
+//!
+//! The file's header is read before SQLite sees it, so that a foreign or newer file is not even
+//! locked. The tables are created in one transaction together with the marks in the header, before
+//! the log is switched on: a crash while creating leaves an empty file, which the next open fills.
+
+use crate::{OpenError, StoreError, options::StoreOptions, schema, writer::is_busy};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Room beyond `max_size`, in bytes, for what drains the queue.
+const SLACK: u64 = 8 << 20;
+
+/// Checks the file, and creates its tables where they are missing.
+pub(crate) fn prepare(path: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+    inspect(path, options)?;
+    let fail = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotADatabase(path.to_owned()),
+        Some(rusqlite::ErrorCode::ReadOnly) => OpenError::ReadOnly(path.to_owned()),
+        _ => StoreError::new(path, &error, options.busy_timeout).into(),
+    };
+    let mut conn = connect(path, options).map_err(fail)?;
+    if conn.is_readonly("main").map_err(fail)? {
+        return Err(OpenError::ReadOnly(path.to_owned()));
+    }
+    let found = create(&mut conn).map_err(fail)?;
+    if found != schema::VERSION {
+        let (path, known) = (path.to_owned(), schema::VERSION);
+        return Err(OpenError::Newer { path, found, known });
+    }
+    switch_on_log(&conn, options.busy_timeout).map_err(fail)
+}
+
+/// A connection with the settings that all of them share.
+pub(crate) fn connect(path: &Path, options: &StoreOptions) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(options.busy_timeout)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.pragma_update(None, "cache_size", -32 * 1024)?; // KiB
+    conn.pragma_update(None, "temp_store", "memory")?;
+    Ok(conn)
+}
+
+/// The connection of the writer: waits for the lock by itself, and checkpoints every 16 MiB.
+pub(crate) fn connect_writer(path: &Path, options: &StoreOptions) -> rusqlite::Result<Connection> {
+    let conn = connect(path, options)?;
+    conn.busy_timeout(Duration::ZERO)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 4096)?; // pages
+    conn.pragma_update(None, "journal_size_limit", 64 << 20)?; // bytes
+    Ok(conn)
+}
+
+/// A connection that cannot write.
+pub(crate) fn connect_reader(path: &Path, options: &StoreOptions) -> rusqlite::Result<Connection> {
+    let conn = connect(path, options)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// `max_size` in pages: for publishing, and for everything else.
+pub(crate) fn max_pages(
+    conn: &Connection,
+    options: &StoreOptions,
+) -> rusqlite::Result<Option<[i64; 2]>> {
+    let Some(size) = options.max_size else { return Ok(None) };
+    let page: u32 = conn.query_row("PRAGMA page_size", (), |row| row.get(0))?;
+    let pages = |bytes: u64| i64::try_from(bytes / u64::from(page)).unwrap_or(i64::MAX).max(1);
+    Ok(Some([pages(size), pages(size.saturating_add(SLACK))]))
+}
+
+/// Looks at the header without SQLite.
+fn inspect(path: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+    let io = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied => OpenError::ReadOnly(path.to_owned()),
+        _ => StoreError::Io { path: path.to_owned(), detail: error.to_string() }.into(),
+    };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if directory.is_some_and(|directory| !directory.is_dir()) {
+        return Err(OpenError::NoDirectory(path.to_owned()));
+    }
+    let mut header = Vec::with_capacity(100);
+    match File::open(path) {
+        Ok(file) => drop(file.take(100).read_to_end(&mut header).map_err(io)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::Missing(path.to_owned()));
+        }
+        Err(error) => return Err(io(error)),
+    }
+    if header.is_empty() {
+        return Ok(());
+    }
+    if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
+        return Err(OpenError::NotADatabase(path.to_owned()));
+    }
+    let number = |at: usize| {
+        i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let (application, version) = (number(68), number(60)); // offsets: SQLite's file format, 1.3
+    if application != schema::APPLICATION_ID {
+        return Err(OpenError::Foreign { path: path.to_owned(), found: application });
+    }
+    if version > schema::VERSION {
+        let (path, known) = (path.to_owned(), schema::VERSION);
+        return Err(OpenError::Newer { path, found: version, known });
+    }
+    Ok(())
+}
+
+/// Creates the tables unless they are there; gives the version of those that are.
+fn create(conn: &mut Connection) -> rusqlite::Result<i32> {
+    let version = |conn: &Connection| conn.query_row("PRAGMA user_version", (), |row| row.get(0));
+    match version(conn)? {
+        0 => {}
+        found => return Ok(found),
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been quicker.
+    if version(&tx)? == 0 {
+        tx.execute_batch(schema::CREATE)?;
+        tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", schema::VERSION)?;
+    }
+    tx.commit()?;
+    version(conn)
+}
+
+/// Switches to the write-ahead log, which needs the file for itself for a moment.
+fn switch_on_log(conn: &Connection, within: Duration) -> rusqlite::Result<()> {
+    let started = Instant::now();
+    loop {
+        match conn.pragma_update(None, "journal_mode", "wal") {
+            Err(error) if is_busy(&error) && started.elapsed() < within => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            outcome => return outcome,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What settles one hand-out.
+
+use bytes::Bytes;
+
+/// Settles just the hand-out that it came with: the message's row, and which hand-out it was. Once
+/// the message has been handed out again, or is settled, the receipt is stale for ever.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    pub(crate) queue: i64,
+    pub(crate) seq: i64,
+    /// The lease's epoch: how often the message has been handed out, this time included.
+    pub(crate) deliveries: u32,
+    /// When it was due, so that a released message gets its place back.
+    pub(crate) due: i64,
+    pub(crate) attempt: u32,
+    pub(crate) interrupted: u32,
+    /// Whether there may be a history to remove with it.
+    pub(crate) trail: bool,
+    pub(crate) key: Option<Bytes>,
+}

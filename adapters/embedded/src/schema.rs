@@ -1,0 +1,113 @@
+//! The tables in the file, and what marks the file as ours.
+//!
+//! Shaped for few index writes per message. What never changes (`message`) is apart from what moves
+//! (`runnable`, `blocked`, `lease`), so claiming a large message does not rewrite its payload.
+//! Every message that is not dead is in exactly one of those three:
+//!
+//! ```text
+//!              publish                     claim                   settle
+//!   producer ----------->  runnable  -------------->  lease  ------------------> gone, or dead
+//!       |                   ^   ^                       |
+//!       | behind another    |   +-----------------------+  retry, postpone, release, expiry
+//!       | of its key        |
+//!       +---> blocked ------+  when the one before it is gone
+//! ```
+//!
+//! `runnable` holds only what could be handed out now or at a known time, so a claim reads a prefix
+//! of it whatever the backlog, and a hot key is no obstacle to the rest. Times are milliseconds
+//! since 1970 by the machine's clock.
+
+/// Marks the file as ours in its header: `FRBY`.
+pub(crate) const APPLICATION_ID: i32 = 0x4652_4259;
+
+/// The version of the tables below, in the file's `user_version`.
+pub(crate) const VERSION: i32 = 1;
+
+/// Creates the tables. Runs in one transaction with the two marks.
+pub(crate) const CREATE: &str = "
+-- The next number for a message or a dead letter: unique in the file, never used twice.
+CREATE TABLE sequence (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL) STRICT;
+INSERT INTO sequence VALUES (1, 1);
+
+-- The counters are kept by the transactions that change them. total: runnable, blocked and leased.
+CREATE TABLE queue (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    total INTEGER NOT NULL DEFAULT 0,
+    leased INTEGER NOT NULL DEFAULT 0,
+    dead INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- What the producer said. id: NULL where it is seq. due: not handed out before.
+CREATE TABLE message (
+    seq INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    id TEXT,
+    key BLOB,
+    payload BLOB NOT NULL,
+    headers BLOB,
+    enqueued INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    redrives INTEGER NOT NULL
+) STRICT;
+CREATE INDEX message_by_key ON message (queue, key) WHERE key IS NOT NULL;
+
+-- Failures so far, as the contract's JSON. Only for messages that had some, or were redriven.
+CREATE TABLE history (seq INTEGER PRIMARY KEY, notes TEXT NOT NULL) STRICT;
+
+-- Can be handed out once due. trail: whether there may be a history.
+CREATE TABLE runnable (
+    queue INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    interrupted INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    trail INTEGER NOT NULL,
+    PRIMARY KEY (queue, due, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Waits for an earlier message of its key.
+CREATE TABLE blocked (
+    queue INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (queue, due, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Handed out, to the source with the random number holder. deliveries counts the hand-outs, so it is
+-- also the epoch that makes receipts stale.
+CREATE TABLE lease (
+    seq INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    holder INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    interrupted INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    trail INTEGER NOT NULL
+) STRICT;
+CREATE INDEX lease_by_expiry ON lease (queue, expires);
+
+-- Dead letters; pos orders them by the time of their death. error: the last one, for searching.
+CREATE TABLE dead (
+    pos INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    key BLOB,
+    payload BLOB NOT NULL,
+    headers BLOB,
+    enqueued INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    interrupted INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    redrives INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    error TEXT NOT NULL,
+    history TEXT NOT NULL,
+    died INTEGER NOT NULL
+) STRICT;
+CREATE INDEX dead_by_queue ON dead (queue);
+";
