@@ -5,7 +5,16 @@
 //! driven through thousands of random schedules in a test, and checks its own invariants on the way.
 
 mod admission;
+mod arena;
+mod batch;
+mod lanes;
+mod lease;
+mod lifecycle;
 mod moment;
 
 pub use admission::{Admission, Signal};
+pub use batch::{Batcher, Ran, Split};
+pub use lanes::{After, LaneToken, Lanes, Push, WAIT_MAX};
+pub use lease::{LeaseBook, LeaseEnd, LeaseFate};
+pub use lifecycle::{Duty, Lifecycle, Phase};
 pub use moment::Moment;
