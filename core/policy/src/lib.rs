@@ -7,14 +7,27 @@
 mod admission;
 mod arena;
 mod batch;
+mod breaker;
+mod concurrency;
+mod counts;
+mod error;
+mod fuse;
 mod lanes;
 mod lease;
 mod lifecycle;
 mod moment;
+mod rate;
+mod retry;
 
 pub use admission::{Admission, Signal};
 pub use batch::{Batcher, Ran, Split};
+pub use breaker::{Breaker, BreakerCause, BreakerSettings, BreakerState, BreakerTransition};
+pub use concurrency::{AimdSettings, Concurrency, Gradient2Settings, LimitCause, LimitChange};
+pub use error::PolicyError;
+pub use fuse::{Fuse, FuseAnswer, FuseEvent, FuseSettings, FuseState, FuseTransition};
 pub use lanes::{After, LaneToken, Lanes, Push, WAIT_MAX};
 pub use lease::{LeaseBook, LeaseEnd, LeaseFate};
 pub use lifecycle::{Duty, Lifecycle, Phase};
 pub use moment::Moment;
+pub use rate::TokenBucket;
+pub use retry::{Exhausted, Jitter, RetryDecision, RetryPolicy, RetrySettings, THROTTLE_MAX_AGE};
