@@ -13,16 +13,20 @@ macro_rules! for_each_case {
                 acked_never_returns,
                 dropped_never_returns,
                 forgetting_a_delivery_is_no_ack,
+                a_lost_worker_acknowledges_nothing,
+                done_above_a_gap_stays_done,
                 one_stale_receipt_does_not_spoil_its_batch,
                 a_stale_receipt_settles_nothing,
                 settling_again_copies_nothing,
                 a_cancelled_settlement_can_be_repeated,
+                a_cut_while_copying_loses_nothing,
             }
             retry {
                 is_not_early,
                 raises_the_attempt_and_keeps_the_rest,
                 postponing_counts_no_attempt,
                 attempts_survive_a_new_process,
+                a_delay_survives_a_new_process,
                 releasing_records_nothing,
                 a_long_delay_blocks_no_shorter_one,
             }
@@ -35,6 +39,7 @@ macro_rules! for_each_case {
             }
             dead {
                 keeps_everything,
+                survives_a_new_process,
                 once_after_delayed_retries,
                 are_listed_in_pages,
                 purge_takes_only_what_matches,

@@ -43,6 +43,21 @@ pub async fn keeps_everything<H: Harness>(harness: &H) -> CaseResult {
     Ok(())
 }
 
+/// MUST 16: a dead letter survives the process that made it.
+pub async fn survives_a_new_process<H: Harness>(harness: &H) -> CaseResult {
+    let mut stage = Stage::new(harness, Setup::default()).await?;
+    stage.bury(&numbered(3)).await?;
+    let before = stage.dead_letters_n(3).await?;
+    stage.queue = harness.restart(stage.queue).await?;
+    let after = stage.dead_letters_n(3).await?;
+    for (before, after) in before.iter().zip(&after) {
+        check_eq!(after.id, before.id, "place among the dead letters");
+        check_eq!(after.message.payload, before.message.payload, "payload");
+        check_eq!(after.message.history, before.message.history, "history");
+    }
+    Ok(())
+}
+
 /// MUST 17: a message dies once: three delayed retries before leave one dead letter, and nothing in
 /// the queue. (A rival left three copies.)
 pub async fn once_after_delayed_retries<H: Harness>(harness: &H) -> CaseResult {

@@ -234,7 +234,7 @@ pub async fn a_key_is_with_one_worker_at_a_time<H: Harness>(harness: &H) -> Case
     let stage = Stage::new(harness, Setup::ordered()).await?;
     let workers = [stage.worker().await?, stage.worker().await?];
     let order = support(&workers[0])?;
-    stage.publish(&keyed(6, 10)).await?;
+    stage.publish(&keyed(3, TOTAL / 3)).await?;
     let mut dice = fastrand::Rng::with_seed(11);
     // Which worker has how many of a key, returned ones included where they are to come back.
     let mut holders: BTreeMap<String, (usize, usize)> = BTreeMap::new();
@@ -251,7 +251,7 @@ pub async fn a_key_is_with_one_worker_at_a_time<H: Harness>(harness: &H) -> Case
             holder.1 += usize::from(!away.remove(&(key, n)));
             hands[me].push(delivery);
         }
-        while hands[me].len() > usize::from(turn % 3 == 0) {
+        while hands[me].len() > turn / 2 % 3 {
             let delivery = hands[me].remove(0);
             let (key, n) = place(&delivery)?;
             let again = dice.u8(0..4) == 0;

@@ -93,6 +93,26 @@ pub async fn attempts_survive_a_new_process<H: Harness>(harness: &H) -> CaseResu
     next.settle(&delivery, Verdict::Ack).await
 }
 
+/// MUST 9: a delayed retry survives them, too, and is still not early: it waits in the broker, not in
+/// the worker's memory.
+pub async fn a_delay_survives_a_new_process<H: Harness>(harness: &H) -> CaseResult {
+    let mut stage = Stage::new(harness, Setup::default()).await?;
+    let worker = stage.worker().await?;
+    stage.publish(&numbered(1)).await?;
+    let delivery = worker.receive_one().await?;
+    let (start, after) = (Instant::now(), Duration::from_millis(500));
+    worker.settle(&delivery, retry(after, "error 1")).await?;
+    worker.close().await?;
+    drop(worker);
+    stage.queue = harness.restart(stage.queue).await?;
+    let next = stage.worker().await?;
+    let again = next.receive_one().await?;
+    let waited = start.elapsed();
+    check!(waited + GRAIN >= after, "retried after {after:?}, it came back after {waited:?}");
+    check_attempt(next.source.capabilities(), again.message.attempt, 1, "in a new process")?;
+    next.settle(&again, Verdict::Ack).await
+}
+
 /// MUST 10: a release records nothing: no attempt where the broker can tell, no interruption, no
 /// history.
 pub async fn releasing_records_nothing<H: Harness>(harness: &H) -> CaseResult {

@@ -56,6 +56,44 @@ pub async fn forgetting_a_delivery_is_no_ack<H: Harness>(harness: &H) -> CaseRes
     next.ack_all(&out).await
 }
 
+/// MUST 2: a worker that is gone without a word has acknowledged nothing: neither by having received
+/// (a commit on hand-over) nor by being dropped.
+pub async fn a_lost_worker_acknowledges_nothing<H: Harness>(harness: &H) -> CaseResult {
+    let stage = Stage::new(harness, Setup::short_lease()).await?;
+    let worker = stage.worker().await?;
+    if worker.source.capabilities().lease.is_some() {
+        worker.short_lease()?;
+    }
+    stage.publish(&numbered(10)).await?;
+    let out = worker.receive_n(10).await?;
+    worker.settle(&out[0], Verdict::Ack).await?;
+    drop(worker); // not closed
+    let next = stage.worker().await?;
+    let back = next.receive_n(9).await?;
+    let seen: BTreeSet<_> = back.iter().map(text).collect();
+    check_eq!(seen.len(), 9, "different messages among those that came back");
+    check!(!seen.contains(&text(&out[0])), "the acknowledged one came back");
+    next.ack_all(&back).await
+}
+
+/// MUST 1: what is done stays done although an earlier message is not: after a restart only that
+/// one comes. (A rival forgets what is done above a gap.)
+pub async fn done_above_a_gap_stays_done<H: Harness>(harness: &H) -> CaseResult {
+    let mut stage = Stage::new(harness, Setup::default()).await?;
+    let worker = stage.worker().await?;
+    stage.publish(&numbered(10)).await?;
+    let out = worker.receive_n(10).await?;
+    worker.ack_all(&out[1..]).await?;
+    worker.close().await?;
+    drop(worker);
+    stage.queue = harness.restart(stage.queue).await?;
+    let next = stage.worker().await?;
+    let gap = next.receive_one().await?;
+    check_eq!(text(&gap), text(&out[0]), "what came after the restart");
+    next.nothing_comes("all the others were acknowledged").await?;
+    next.settle(&gap, Verdict::Ack).await
+}
+
 /// MUST 3: result `i` of a batch answers settlement `i`: a stale receipt in its midst fails alone.
 pub async fn one_stale_receipt_does_not_spoil_its_batch<H: Harness>(harness: &H) -> CaseResult {
     let stage = Stage::new(harness, Setup::default()).await?;
@@ -148,4 +186,37 @@ pub async fn a_cancelled_settlement_can_be_repeated<H: Harness>(harness: &H) -> 
     }
     worker.nothing_comes("each has come back once").await?;
     worker.ack_all(&back).await
+}
+
+/// MUST 32: a connection cut while copies are made loses nothing: the original leaves only after its
+/// copy is confirmed. (A rival settles the original first.)
+pub async fn a_cut_while_copying_loses_nothing<H: Harness>(harness: &H) -> CaseResult {
+    const N: usize = 40;
+    let stage = Stage::new(harness, Setup::default()).await?;
+    let worker = stage.worker().await?;
+    stage.publish(&numbered(N)).await?;
+    let out = worker.receive_n(N).await?;
+    for (i, chunk) in out.chunks(4).enumerate() {
+        let verdict = |j| match j % 2 {
+            0 => dead_letter("never"),
+            _ => retry(Duration::from_millis(50), "again"),
+        };
+        let batch: Vec<_> = chunk.iter().enumerate().map(|(j, out)| (out, verdict(j))).collect();
+        let cut = async { if i % 3 == 1 { harness.sever(&stage.queue).await } else { Ok(()) } };
+        let (settled, cut) = tokio::join!(worker.try_settle(&batch), cut);
+        settled?; // with whatever results: what failed comes again
+        cut?;
+    }
+    let mut seen = BTreeSet::new();
+    let dead = stage.dead_letters().await?;
+    seen.extend(dead.iter().map(|letter| letter.message.payload.clone()));
+    let start = std::time::Instant::now();
+    while seen.len() < N {
+        let waited = start.elapsed();
+        check!(waited < stage.timing.patience, "{} of {N} are left after {waited:?}", seen.len());
+        let back = worker.receive_for(Duration::from_millis(50), N).await?;
+        seen.extend(back.iter().map(|delivery| delivery.message.payload.clone()));
+        worker.ack_all(&back).await?;
+    }
+    Ok(())
 }
