@@ -36,6 +36,8 @@
 mod faults;
 mod graveyard;
 mod handover;
+#[cfg(test)]
+mod invariants;
 mod lines;
 mod options;
 mod queue;

@@ -13,9 +13,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 impl State {
-    /// Carries out one verdict.
+    /// Carries out one verdict of a worker.
     pub(crate) fn settle(
         &mut self,
+        id: WorkerId,
         settlement: &Settlement<MemoryReceipt>,
         now: Instant,
     ) -> Result<Settled, SettleError> {
@@ -26,15 +27,14 @@ impl State {
             return Err(SettleError::Unavailable(why.clone().into()));
         }
         let receipt = settlement.receipt;
-        let Some(entry) = self.table.held(receipt) else {
+        let Some(entry) = self.table.held(receipt, id) else {
             let unheard = self.unheard.remove(&receipt);
             return if unheard { Ok(Settled::Durable) } else { Err(SettleError::Stale) };
         };
-        let Place::Out { worker, .. } = entry.place else { return Err(SettleError::Stale) };
         if self.options.note_verdicts {
             self.notes.push((entry.message.id.clone(), settlement.verdict.clone()));
         }
-        self.carry_out(receipt.slot, worker, &settlement.verdict, now);
+        self.carry_out(receipt.slot, id, &settlement.verdict, now);
         if self.faults.lost_answers > 0 {
             self.faults.lost_answers -= 1;
             self.unheard.insert(receipt);
@@ -92,9 +92,10 @@ impl State {
         }
     }
 
-    /// Makes a hand-out last for this long from now on.
+    /// Makes a worker's hand-out last for this long from now on.
     pub(crate) fn extend(
         &mut self,
+        id: WorkerId,
         receipt: MemoryReceipt,
         time: Duration,
         now: Instant,
@@ -103,7 +104,7 @@ impl State {
             return Err(LeaseError::Unavailable(why.clone().into()));
         }
         let leased = self.options.lease.is_some();
-        let entry = self.table.held(receipt).ok_or(LeaseError::Lost)?;
+        let entry = self.table.held(receipt, id).ok_or(LeaseError::Lost)?;
         let seq = entry.seq;
         let end = now + time;
         if leased && let Place::Out { expires, .. } = &mut entry.place {

@@ -91,14 +91,17 @@ impl Source for MemorySource {
         }
         self.shared.with(|state, now| {
             state.advance(now);
-            batch.iter().map(|settlement| state.settle(settlement, now)).collect()
+            batch.iter().map(|settlement| state.settle(self.id, settlement, now)).collect()
         })
     }
 
     async fn extend(&self, batch: &[(MemoryReceipt, Duration)]) -> Vec<Result<Lease, LeaseError>> {
         self.shared.with(|state, now| {
             state.advance(now);
-            batch.iter().map(|(receipt, time)| state.extend(*receipt, *time, now)).collect()
+            batch
+                .iter()
+                .map(|(receipt, time)| state.extend(self.id, *receipt, *time, now))
+                .collect()
         })
     }
 

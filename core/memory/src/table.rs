@@ -77,11 +77,12 @@ impl Table {
         MemoryReceipt { slot, epoch: self.slots[slot as usize].epoch }
     }
 
-    /// The hand-out, if it is still the current one.
-    pub(crate) fn held(&mut self, receipt: MemoryReceipt) -> Option<&mut Entry> {
+    /// The hand-out, if it is still the current one, and this worker's.
+    pub(crate) fn held(&mut self, receipt: MemoryReceipt, id: WorkerId) -> Option<&mut Entry> {
         let slot = self.slots.get_mut(receipt.slot as usize)?;
         let entry = slot.entry.as_mut()?;
-        (slot.epoch == receipt.epoch && matches!(entry.place, Place::Out { .. })).then_some(entry)
+        let ours = matches!(entry.place, Place::Out { worker, .. } if worker == id);
+        (slot.epoch == receipt.epoch && ours).then_some(entry)
     }
 
     /// Ends the hand-out: its receipt is stale from here on.
