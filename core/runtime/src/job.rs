@@ -19,7 +19,7 @@ pub struct Job<T, S = ()> {
 
 /// What a job knows besides payload and state.
 #[derive(Clone, Debug)]
-pub(crate) struct Context {
+pub struct Context {
     pub(crate) message: Arc<Message>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancellation: Cancellation,

@@ -1,0 +1,194 @@
+//! Finishing: what a handler came to becomes a verdict, and the verdict goes to the settler.
+
+use super::{Finished, Held, Pump, Unit, start::one};
+use crate::{
+    Invoke, clock,
+    invoke::Called,
+    settler::Settling,
+    verdict::{Judgement, Outcome, judge},
+};
+use forebay_contract::{Failure, Settlement, Source, Verdict};
+use forebay_policy::{After, FuseAnswer, FuseEvent, Moment, Signal};
+use std::{
+    mem,
+    time::{Duration, SystemTime},
+};
+
+/// How long a message waits that the fuse kept from the dead letters.
+const FUSE_HOLD: Duration = Duration::from_secs(1);
+
+impl<S: Source, I: Invoke> Pump<S, I> {
+    /// Takes in what a task reported.
+    pub(super) fn finish_task(&mut self, finished: Finished) {
+        let Some(running) = self.running.try_remove(finished.slot) else { return };
+        let took = clock::moment(finished.ended).since(running.started);
+        let called = if running.cancellation.is_cancelled() {
+            forgive(finished.called)
+        } else {
+            finished.called
+        };
+        self.finish(running.unit, called, took, running.generation);
+    }
+
+    /// Judges a unit whose call has ended, and gives its permit back.
+    pub(super) fn finish(
+        &mut self,
+        unit: Unit<S::Receipt>,
+        called: Called,
+        took: Duration,
+        generation: u64,
+    ) {
+        let outcomes = match called {
+            Called::Each(outcomes) => outcomes,
+            Called::Together(outcome) if unit.len() == 1 => one(outcome),
+            Called::Together(outcome) if can_split(&outcome) => {
+                let signal = signal_of(&outcome, took);
+                self.signals.push((signal, generation));
+                return self.split(unit);
+            }
+            Called::Together(outcome) => unit.iter().map(|_| again(&outcome)).collect(),
+        };
+        let mut signal = Signal::Neutral;
+        for (held, outcome) in unit.into_iter().zip(outcomes) {
+            signal = worse(signal, self.conclude(held, outcome, took));
+        }
+        self.signals.push((signal, generation));
+    }
+
+    /// Halves a batch that failed as a whole; the halves run next, each as a call of its own.
+    fn split(&mut self, mut unit: Unit<S::Receipt>) {
+        let second = unit.drain(unit.len() / 2..).collect();
+        self.halves.push_front(second);
+        self.halves.push_front(unit);
+    }
+
+    fn conclude(&mut self, held: Held<S::Receipt>, outcome: Outcome, took: Duration) -> Signal {
+        // The common case, without the wall clock and a random number that only failures need.
+        if matches!(outcome, Outcome::Done) {
+            self.fuse_hears(FuseEvent::Success);
+            self.settle(held, Verdict::Ack);
+            return Signal::Success(took);
+        }
+        let (now, random) = (SystemTime::now(), self.random.u64(..));
+        let Judgement { verdict, signal } =
+            judge(outcome, took, &held.message, &self.settings.retry, now, random);
+        let verdict = self.ask_fuse(verdict);
+        self.settle(held, verdict);
+        signal
+    }
+
+    /// A dead letter goes only where the fuse lets it: when nothing succeeds any more, it is not the
+    /// messages' fault, and they are kept.
+    pub(super) fn ask_fuse(&mut self, verdict: Verdict) -> Verdict {
+        if !matches!(verdict, Verdict::DeadLetter { .. }) {
+            return verdict;
+        }
+        let answer = self.fuse.ask(clock::now());
+        self.fuse_hears(FuseEvent::DeadLetter);
+        match answer {
+            FuseAnswer::Allow => verdict,
+            FuseAnswer::Hold => Verdict::Release { after: FUSE_HOLD },
+        }
+    }
+
+    fn fuse_hears(&mut self, event: FuseEvent) {
+        // Successes on a sound fuse are the common case, and need no clock.
+        if matches!(event, FuseEvent::Success) && self.fuse.note_success() {
+            return;
+        }
+        if let Some(transition) = self.fuse.record(event, clock::now()) {
+            tracing::warn!(worker = %self.shared.name, "dead-letter fuse: {transition}");
+        }
+    }
+
+    /// Puts a verdict into the outbox, and lets the message's lane go on.
+    pub(super) fn settle(&mut self, held: Held<S::Receipt>, verdict: Verdict) {
+        if let Some(lane) = held.lane {
+            let comes_back = matches!(
+                verdict,
+                Verdict::Retry { .. } | Verdict::Postpone { .. } | Verdict::Release { .. }
+            );
+            let after = match comes_back {
+                true => After::Await(held.message.id.clone()),
+                false => After::Next,
+            };
+            self.lanes.done(lane, after, clock::now);
+        }
+        let Held { ticket, message, receipt, .. } = held;
+        let settlement = Settlement { receipt, message, verdict };
+        self.outbox.push(Settling { settlement, ticket });
+    }
+
+    /// Gives messages back unhandled.
+    pub(super) fn release(&mut self, unit: impl IntoIterator<Item = Held<S::Receipt>>) {
+        for held in unit {
+            self.drain.released(1);
+            self.settle(held, Verdict::Release { after: Duration::ZERO });
+        }
+    }
+
+    /// Hands all that was judged in this round to the gate and to the settler.
+    pub(super) fn flush(&mut self, now: Moment) {
+        if !self.signals.is_empty() {
+            self.gate.complete(&mut self.signals, now);
+        }
+        if !self.outbox.is_empty() {
+            self.drain.settled(self.outbox.len());
+            let empty = self.empties.try_recv().unwrap_or_default();
+            // A settler that has given up leaves the messages to come back by themselves.
+            let _ = self.settler.send(mem::replace(&mut self.outbox, empty));
+        }
+    }
+}
+
+/// What is called off is not at fault: only its success counts.
+fn forgive(called: Called) -> Called {
+    let forgive = |outcome| match outcome {
+        Outcome::Done => Outcome::Done,
+        _ => Outcome::Cancelled,
+    };
+    match called {
+        Called::Each(outcomes) => Called::Each(outcomes.into_iter().map(forgive).collect()),
+        Called::Together(outcome) => Called::Together(forgive(outcome)),
+    }
+}
+
+/// Whether splitting can find a culprit: not when the system behind is overloaded, nor when the
+/// batch was called off.
+fn can_split(outcome: &Outcome) -> bool {
+    !matches!(
+        outcome,
+        Outcome::Failed(Failure::Throttled { .. } | Failure::Discard(_)) | Outcome::Cancelled
+    )
+}
+
+/// The same outcome for another message of the batch.
+fn again(outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(Failure::Throttled { after, error }) => {
+            Outcome::Failed(Failure::throttled(error.to_string(), *after))
+        }
+        Outcome::Failed(Failure::Discard(reason)) => {
+            Outcome::Failed(Failure::Discard(reason.clone()))
+        }
+        _ => Outcome::Cancelled,
+    }
+}
+
+fn signal_of(outcome: &Outcome, took: Duration) -> Signal {
+    match outcome {
+        Outcome::Failed(Failure::Transient(_)) | Outcome::TimedOut(_) => Signal::Failure(took),
+        _ => Signal::Neutral,
+    }
+}
+
+/// Which of two signals speaks louder for a whole batch.
+fn worse(a: Signal, b: Signal) -> Signal {
+    let rank = |signal| match signal {
+        Signal::Neutral => 0,
+        Signal::Success(_) => 1,
+        Signal::Failure(_) => 2,
+        Signal::Backpressure => 3,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}

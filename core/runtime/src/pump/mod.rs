@@ -1,0 +1,311 @@
+//! The heart of a worker: one task that takes messages through receive, gate, handle and settle.
+//!
+//! ```text
+//!   intake.rs            start.rs                    finish.rs
+//!   receive -> lanes --> gate -> poll once inline --> judge --> outbox -> settler
+//!     ^                            |  pending?          ^                    |
+//!     |                            +-> task of its own -+                    |
+//!     +--------------------- room in the window <----------------------------+
+//! ```
+//!
+//! Why one task, and not a pool of workers on a channel: nearly all that happens to a message is
+//! bookkeeping, and bookkeeping with one owner needs no locks. Why each handler is first polled right
+//! here: one that finishes without waiting never pays for a task. One that waits moves to a task of
+//! its own, where the runtime's threads share the load; and one that hogs the processor is noticed,
+//! after which handlers start as tasks at once (see [`start`]).
+
+mod drain;
+mod finish;
+mod intake;
+mod start;
+
+pub use drain::DrainReport;
+pub(crate) use intake::orders_in_lanes;
+
+use crate::{
+    Cancellation, Invoke,
+    backoff::Backoff,
+    clock,
+    control::{Request, Shared},
+    gate::Gate,
+    invoke::Called,
+    keeper::Keeper,
+    settler::Settling,
+    window::Window,
+};
+use bytes::Bytes;
+use drain::Drain;
+use forebay_contract::{Delivery, Message, MessageId, Scope, Source, SourceError, Want};
+use forebay_policy::{Batcher, Fuse, LaneToken, Lanes, Moment, RetryPolicy, Signal};
+use slab::Slab;
+use smallvec::SmallVec;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::Instant,
+};
+
+/// How often hung work is looked for.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the pump is told once, when the worker is built.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) park_max: Duration,
+    /// How many messages the window holds for each call that the limit allows; `None`: its size is
+    /// fixed.
+    pub(crate) window_per_call: Option<usize>,
+}
+
+/// A message in hand.
+#[derive(Debug)]
+struct Held<R> {
+    ticket: u64,
+    message: Arc<Message>,
+    receipt: R,
+    scope: Scope,
+    /// Its lane, from when it is started.
+    lane: Option<LaneToken>,
+}
+
+/// What one call of the handler is about: a message, or a batch.
+type Unit<R> = SmallVec<[Held<R>; 1]>;
+
+/// A unit whose handler waits, in a task of its own.
+#[derive(Debug)]
+struct Running<R> {
+    unit: Unit<R>,
+    started: Moment,
+    /// The breaker's generation when it started: a late answer must not count as a probe's.
+    generation: u64,
+    cancellation: Cancellation,
+    task: AbortHandle,
+}
+
+/// What such a task reports.
+#[derive(Debug)]
+struct Finished {
+    slot: usize,
+    called: Called,
+    ended: Instant,
+}
+
+/// The pump's state; see the module's picture.
+pub(crate) struct Pump<S: Source, I> {
+    source: Arc<S>,
+    invoke: Arc<I>,
+    settings: Settings,
+    shared: Arc<Shared>,
+    requests: mpsc::UnboundedReceiver<Request>,
+
+    window: Arc<Window>,
+    keeper: Arc<Keeper<S::Receipt>>,
+    lost: mpsc::UnboundedReceiver<u64>,
+    gate: Gate,
+    gate_changed: watch::Receiver<u64>,
+    fuse: Fuse,
+
+    /// Received and not started.
+    lanes: Lanes<Bytes, MessageId, Held<S::Receipt>>,
+    /// Taken from the lanes for the next batch, which is not full yet.
+    forming: Unit<S::Receipt>,
+    batcher: Option<Batcher>,
+    /// Halves of failed batches, to be run next.
+    halves: VecDeque<Unit<S::Receipt>>,
+    /// A message that was out when a worker died: run with nothing beside it.
+    suspect: Option<Held<S::Receipt>>,
+    /// After a suspect: receive one at a time until one comes that is none.
+    wary: bool,
+
+    running: Slab<Running<S::Receipt>>,
+    finished_tx: mpsc::UnboundedSender<Finished>,
+    finished: mpsc::UnboundedReceiver<Finished>,
+
+    /// Judged, and to go to the settler and the gate at the end of this round.
+    outbox: Vec<Settling<S::Receipt>>,
+    signals: Vec<(Signal, u64)>,
+    settler: mpsc::UnboundedSender<Vec<Settling<S::Receipt>>>,
+    empties: mpsc::UnboundedReceiver<Vec<Settling<S::Receipt>>>,
+
+    inbox: Vec<Delivery<S::Receipt>>,
+    cancellations: Vec<Cancellation>,
+    random: fastrand::Rng,
+    next_ticket: u64,
+    /// Handlers are polled inline only from here on; see [`start`].
+    inline_from: Instant,
+    /// When the gate may grant what it refused.
+    gate_again_at: Moment,
+    /// Since when a closed gate has kept parked messages waiting.
+    parked_since: Option<Moment>,
+    next_tick: Moment,
+    receive_backoff: Backoff,
+    /// Not to receive before; in the past when nothing is wrong.
+    receive_again_at: Moment,
+    drain: Drain,
+}
+
+/// What a pump is made of.
+pub(crate) struct Parts<S: Source, I> {
+    pub(crate) source: Arc<S>,
+    pub(crate) invoke: Arc<I>,
+    pub(crate) settings: Settings,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) requests: mpsc::UnboundedReceiver<Request>,
+    pub(crate) window: Arc<Window>,
+    pub(crate) keeper: Arc<Keeper<S::Receipt>>,
+    pub(crate) lost: mpsc::UnboundedReceiver<u64>,
+    pub(crate) gate: Gate,
+    pub(crate) fuse: Fuse,
+    pub(crate) in_lanes: bool,
+    pub(crate) settler: mpsc::UnboundedSender<Vec<Settling<S::Receipt>>>,
+    pub(crate) empties: mpsc::UnboundedReceiver<Vec<Settling<S::Receipt>>>,
+    pub(crate) give_up_at: watch::Sender<Option<Instant>>,
+}
+
+impl<S: Source, I: Invoke> Pump<S, I> {
+    pub(crate) fn new(parts: Parts<S, I>) -> Self {
+        let (finished_tx, finished) = mpsc::unbounded_channel();
+        let batcher = parts.invoke.batching().map(|o| Batcher::new(o.size, o.bytes, o.age));
+        Self {
+            drain: Drain::new(parts.settings.drain_timeout, parts.give_up_at),
+            gate_changed: parts.gate.subscribe(),
+            source: parts.source,
+            invoke: parts.invoke,
+            settings: parts.settings,
+            shared: parts.shared,
+            requests: parts.requests,
+            window: parts.window,
+            keeper: parts.keeper,
+            lost: parts.lost,
+            gate: parts.gate,
+            fuse: parts.fuse,
+            lanes: if parts.in_lanes { Lanes::keyed(KEY_CAP) } else { Lanes::unordered() },
+            forming: Unit::new(),
+            batcher,
+            halves: VecDeque::new(),
+            suspect: None,
+            wary: false,
+            running: Slab::new(),
+            finished_tx,
+            finished,
+            outbox: Vec::new(),
+            signals: Vec::new(),
+            settler: parts.settler,
+            empties: parts.empties,
+            inbox: Vec::new(),
+            cancellations: Vec::new(),
+            random: fastrand::Rng::new(),
+            next_ticket: 0,
+            inline_from: Instant::now(),
+            gate_again_at: Moment::NEVER,
+            parked_since: None,
+            next_tick: Moment::ZERO,
+            receive_backoff: Backoff::default(),
+            receive_again_at: Moment::ZERO,
+        }
+    }
+
+    /// Runs until the drain is over. Returns why the worker stopped by itself, if it did.
+    pub(crate) async fn run(mut self) -> (DrainReport, Option<SourceError>) {
+        loop {
+            while let Ok(finished) = self.finished.try_recv() {
+                self.finish_task(finished);
+            }
+            let now = clock::now();
+            let more = self.start_ready(now);
+            self.tick(now);
+            self.flush(now);
+            if self.drain_step(now) {
+                break;
+            }
+            self.wait(more).await;
+        }
+        self.into_report()
+    }
+
+    /// Waits for anything that could let the loop go on, and takes it in. With `more` to start, takes
+    /// in what is there, and does not wait.
+    async fn wait(&mut self, more: bool) {
+        let now = clock::now();
+        let want = self.want(now);
+        let timer = clock::instant(self.next_timer(now));
+        tokio::select! {
+            biased;
+            Some(finished) = self.finished.recv() => self.finish_task(finished),
+            Some(request) = self.requests.recv() => self.drain.request(request, now),
+            received = self.source.receive(want.unwrap_or(NOTHING), &mut self.inbox),
+                if want.is_some() => self.received(received),
+            () = self.window.freed(), if want.is_none() => {}
+            Some(ticket) = self.lost.recv() => self.lease_lost(ticket),
+            event = self.source.event() => self.happened(event),
+            _ = self.gate_changed.changed() => {}
+            () = std::future::ready(()), if more => {}
+            () = sleep_until(timer), if timer.is_some() => {}
+        }
+        tokio::task::consume_budget().await;
+    }
+
+    /// When the loop must look again though nothing happens.
+    fn next_timer(&self, now: Moment) -> Moment {
+        let mut next = self.drain.next_deadline();
+        if self.receive_again_at > now {
+            next = next.min(self.receive_again_at);
+        }
+        if let Some(open) = self.closed_until(now) {
+            next = next.min(open);
+        }
+        if !self.running.is_empty() {
+            next = next.min(self.next_tick);
+        }
+        if self.has_ready() {
+            next = next.min(self.gate_again_at);
+        }
+        if let Some(batcher) = &self.batcher {
+            // A batch that is due and was not let through waits for the gate, not for its age.
+            next =
+                next.min(if batcher.should_close(now) { Moment::NEVER } else { batcher.due_at() });
+        }
+        if let Some(since) = self.parked_since {
+            next = next.min(since + self.settings.park_max);
+        }
+        next.min(self.lanes.next_expiry())
+    }
+
+    /// What is done at intervals: the sample for work that hangs, and what has been parked too long.
+    fn tick(&mut self, now: Moment) {
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            let oldest = self.running.iter().map(|(_, running)| running.started).min();
+            self.gate.tick(now, oldest.map(|started| now.since(started)));
+            self.shared.running(self.running.len());
+            if let Some(per_call) = self.settings.window_per_call {
+                let limit = self.gate.status().limit as usize;
+                self.window.set_messages(limit.saturating_mul(per_call));
+            }
+        }
+        self.release_overdue(now);
+    }
+
+    /// Whether something waits for the gate.
+    fn has_ready(&self) -> bool {
+        self.lanes.ready_len() > 0
+            || !self.halves.is_empty()
+            || !self.forming.is_empty()
+            || self.suspect.is_some()
+    }
+}
+
+/// Messages of one key that may wait in hand, before further ones go back to the source.
+const KEY_CAP: usize = 64;
+
+const NOTHING: Want = Want { messages: 0, bytes: 0 };
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
+}
