@@ -1,0 +1,185 @@
+//! `forebay check`: everything that `run` does before it takes a message, and then what it would do.
+
+use crate::{
+    assemble::{Assemble, Start},
+    config::{Codes, Concurrency, Config, HandlerConfig, LogFormat, SourceConfig, StdoutFormat},
+    error::CliError,
+    handlers::Handlers,
+    output::{self, age},
+    source::Queue,
+};
+use clap::Args;
+use forebay::{Backlog, Invoke, Source, Worker};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  forebay check orders.toml
+  forebay check orders.toml && systemctl restart orders
+
+Reads the config and its secrets, opens the queue, finds the program or prepares the statement, and
+builds the worker. Takes no message, sends no request, makes no file, and shows no secret.";
+
+/// Says what `run` would do with a config, and whether it could.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Check {
+    /// The worker's config
+    #[arg(value_name = "CONFIG")]
+    config: PathBuf,
+}
+
+impl Check {
+    pub(super) async fn execute(self) -> Result<(), CliError> {
+        let config = Config::load(&self.config)?;
+        let handlers = Handlers::prepare(&config.handler)?;
+        let file = &self.config;
+        let state = match Queue::find(&config.source).await? {
+            Ok(queue) => {
+                let assemble = Assemble { config: &config, file, handlers, then: Nothing };
+                queue.consume(&config.source, assemble).await?;
+                depth(&queue.backlog().await?)
+            }
+            Err(why) => why,
+        };
+        output::line(format!("{} is sound", file.display()))?;
+        for (name, what) in plan(&config, state) {
+            output::line(format!("  {name:8} {what}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lets go of the worker: it could be built, and that was the question.
+struct Nothing;
+
+impl Start for Nothing {
+    async fn start<S: Source, I: Invoke>(self, _: Worker<S, I>) -> Result<(), CliError> {
+        Ok(())
+    }
+}
+
+fn depth(backlog: &Backlog) -> String {
+    let parts = [
+        ("ready", backlog.ready),
+        ("delayed", backlog.delayed),
+        ("leased", backlog.leased),
+        ("dead", backlog.dead),
+    ];
+    let told = parts
+        .into_iter()
+        .filter_map(|(name, count)| count.map(|count| format!("{} {name}", count.value)));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+fn plan(config: &Config, state: String) -> Vec<(&'static str, String)> {
+    let SourceConfig::Embedded(source) = &config.source;
+    vec![
+        ("source", format!("embedded: {}, queue `{}`", source.path.display(), source.queue)),
+        ("", state),
+        ("worker", worker(config)),
+        ("retry", retry(config)),
+        ("breaker", breaker(config)),
+        ("handler", handler(&config.handler)),
+        ("log", log(config)),
+    ]
+}
+
+fn worker(config: &Config) -> String {
+    let worker = &config.worker;
+    let mut parts = vec![format!("`{}`", config.name())];
+    match worker.concurrency {
+        Some(Concurrency::Fixed(limit)) => parts.push(format!("{limit} at once")),
+        Some(Concurrency::Adaptive { min, max }) => {
+            parts.push(format!("{min} to {max} at once, as it goes"));
+        }
+        None => {}
+    }
+    if let Some(rate) = worker.rate {
+        parts.push(format!("{} per second (burst {})", rate.per_second, rate.burst));
+    }
+    if let Some(batch) = worker.batch {
+        parts.push(format!(
+            "batches of {} or {} bytes or {}",
+            batch.size,
+            batch.bytes,
+            age(batch.age)
+        ));
+    }
+    if let Some(window) = worker.window {
+        parts.push(format!("window {} or {} bytes", window.messages, window.bytes));
+    }
+    if worker.ordered {
+        parts.push("in order by key".to_owned());
+    }
+    parts.push(format!("timeout {}", age(worker.timeout)));
+    parts.push(format!("drain {}", age(worker.drain_timeout)));
+    parts.join(", ")
+}
+
+fn retry(config: &Config) -> String {
+    let retry = &config.retry;
+    let longest = age(retry.longest_delay());
+    format!("{} attempts, waits of up to {longest}, then a dead letter", retry.max_attempts())
+}
+
+fn breaker(config: &Config) -> String {
+    match config.breaker {
+        None => "none".to_owned(),
+        Some(settings) => format!(
+            "opens for {} when {:.0}% of at least {} fail within {}",
+            age(settings.open_for),
+            settings.failure_ratio * 100.0,
+            settings.min_throughput,
+            age(settings.window)
+        ),
+    }
+}
+
+fn handler(config: &HandlerConfig) -> String {
+    let (what, codes) = match config {
+        HandlerConfig::Http(http) => {
+            let names: Vec<_> = http.headers.keys().map(|name| format!("{name}: ***")).collect();
+            let headers = match names.len() {
+                0 => String::new(),
+                _ => format!(", headers {}", names.join(", ")),
+            };
+            let timeout = age(http.timeout);
+            (
+                format!("http: POST {}{headers}, timeout {timeout}", http.shown_url),
+                Some(&http.codes),
+            )
+        }
+        HandlerConfig::Command(command) => {
+            let args = match command.args.len() {
+                1 => "1 argument".to_owned(),
+                n => format!("{n} arguments"),
+            };
+            let env: String = command.env.keys().map(|name| format!(", {name}=***")).collect();
+            (format!("command: {}, {args}{env}", command.program.display()), Some(&command.codes))
+        }
+        HandlerConfig::Sqlite(sqlite) => {
+            let (path, n) = (sqlite.path.display(), sqlite.params.len());
+            (format!("sqlite: {path}, a statement with {n} parameters"), None)
+        }
+        HandlerConfig::Stdout(stdout) => {
+            let what = match stdout.format {
+                StdoutFormat::Payload => "payloads",
+                StdoutFormat::Json => "JSON",
+            };
+            (format!("stdout: {what}, one per line"), None)
+        }
+    };
+    match codes.and_then(Codes::describe) {
+        Some(codes) => format!("{what} ({codes})"),
+        None => what,
+    }
+}
+
+fn log(config: &Config) -> String {
+    let format = match config.log.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "JSON",
+    };
+    format!("{format}, {}", config.log.level)
+}

@@ -1,0 +1,66 @@
+//! Which dead letters a command is about.
+
+use crate::{config::duration, error::CliError};
+use clap::Args;
+use forebay::{DeadFilter, DeadId, DeadReason};
+use std::time::{Duration, SystemTime};
+
+/// Narrows what a command is about. All that is given must hold.
+#[derive(Args)]
+#[command(next_help_heading = "Which dead letters")]
+pub(super) struct FilterArgs {
+    /// Only these, by the ID that `list` shows
+    #[arg(value_name = "ID", help_heading = "Which dead letters")]
+    ids: Vec<String>,
+
+    /// Only those that died for this reason
+    #[arg(long, value_name = "REASON")]
+    #[arg(help = format!("Only those that died for this reason: {}", reasons()))]
+    reason: Option<DeadReason>,
+
+    /// Only those whose last error contains this
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+
+    /// Only those that died longer ago than this, such as `1h` or `30days`
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    older_than: Option<Duration>,
+}
+
+fn reasons() -> String {
+    DeadReason::ALL.map(DeadReason::as_str).join(", ")
+}
+
+impl FilterArgs {
+    /// As the adapter wants it.
+    pub(super) fn filter(&self, now: SystemTime) -> DeadFilter {
+        let ids = self.ids.iter().map(|id| DeadId(id.as_str().into())).collect::<Vec<_>>();
+        DeadFilter {
+            ids: (!ids.is_empty()).then_some(ids),
+            reason: self.reason,
+            error_contains: self.error.clone(),
+            // Older than the clock reaches back: nothing is.
+            died_before: self
+                .older_than
+                .map(|age| now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)),
+            redriven_less_than: None,
+        }
+    }
+
+    /// Refuses to mean everything by saying nothing.
+    pub(super) fn must_narrow(&self, all: bool, verb: &str) -> Result<(), CliError> {
+        let narrows = !self.ids.is_empty()
+            || self.reason.is_some()
+            || self.error.is_some()
+            || self.older_than.is_some();
+        match (narrows, all) {
+            (false, false) => Err(CliError::Usage(format!(
+                "{verb} which? name IDs, filter by --reason, --error or --older-than, or say --all"
+            ))),
+            (true, true) => Err(CliError::Usage(
+                "--all and a filter contradict each other: leave one out".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}

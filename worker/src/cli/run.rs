@@ -1,0 +1,86 @@
+//! `forebay run`: handles messages until SIGTERM, then drains.
+
+use crate::{
+    assemble::{Assemble, Start},
+    config::{Config, HandlerConfig},
+    error::CliError,
+    handlers::Handlers,
+    logging,
+    source::Queue,
+    status, terminal,
+};
+use clap::Args;
+use forebay::{Invoke, Source, Worker};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  forebay run orders.toml
+  forebay run orders.toml 2>> orders.log &    then, to drain: kill %1
+
+SIGTERM or SIGINT: takes no more messages, finishes those that run, gives the others back, ends.
+A second signal calls off what runs; a third ends at once. Nothing is lost either way: what has no
+answer yet comes back when its lease ends.
+
+Logs go to standard error; on a terminal, a live line below them.
+
+Exit codes:
+  0  drained     1  the queue failed for good     2  the config does not hold";
+
+/// Handles the messages of a queue until it is told to stop.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Run {
+    /// The worker's config; `forebay init` writes one
+    #[arg(value_name = "CONFIG")]
+    config: PathBuf,
+}
+
+impl Run {
+    pub(super) async fn execute(self) -> Result<(), CliError> {
+        let config = Config::load(&self.config)?;
+        logging::start(&config.log)?;
+        let handlers = Handlers::prepare(&config.handler)?;
+        let queue = Queue::create(&config.source).await?;
+        let running = Running {
+            name: config.name(),
+            queue: &queue,
+            prints: matches!(config.handler, HandlerConfig::Stdout(_)),
+        };
+        let assemble = Assemble { config: &config, file: &self.config, handlers, then: running };
+        queue.consume(&config.source, assemble).await
+    }
+}
+
+/// Runs the worker, and reports on it meanwhile.
+struct Running<'a> {
+    name: &'a str,
+    queue: &'a Queue,
+    /// The handler writes to standard output.
+    prints: bool,
+}
+
+impl Start for Running<'_> {
+    async fn start<S: Source, I: Invoke>(self, worker: Worker<S, I>) -> Result<(), CliError> {
+        tracing::info!(worker = self.name, "taking messages");
+        let control = worker.control();
+        let report =
+            status::report(self.name, control.clone(), self.queue, status::is_live(self.prints));
+        let ended = tokio::select! {
+            ended = worker.run() => ended,
+            never = report => match never {},
+        };
+        terminal::show(None);
+        let drained = ended.map_err(|error| CliError::failed("the worker stopped", error))?;
+        let counts = control.status().counts;
+        tracing::info!(
+            finished = drained.finished,
+            released = drained.released,
+            abandoned = drained.abandoned,
+            done = counts.acked,
+            dead = counts.dead,
+            "drained"
+        );
+        Ok(())
+    }
+}

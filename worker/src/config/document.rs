@@ -1,0 +1,327 @@
+//! A TOML file that remembers where everything was written.
+//!
+//! The text is parsed into a tree with positions; `${NAME}` is replaced in the tree, not in the text,
+//! so that a secret's content can never become configuration; then serde reads the tree. Positions
+//! outlive all of it: an error found late, between two valid values, still names its line.
+
+use super::error::{ConfigError, nearest, quoted_list};
+use serde::de::DeserializeOwned;
+use std::{
+    collections::BTreeMap,
+    env,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Deserializer},
+};
+
+/// Where a key is, in bytes of the text.
+#[derive(Clone, Debug)]
+struct Place {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+/// A config file, parsed and not yet understood.
+pub(crate) struct Document<'t> {
+    file: &'t Path,
+    text: &'t str,
+    root: Spanned<DeTable<'t>>,
+    places: BTreeMap<String, Place>,
+    /// Values that held `${…}`, as they were written; by key.
+    templates: BTreeMap<String, String>,
+}
+
+impl<'t> Document<'t> {
+    /// Parses the text of a file.
+    ///
+    /// # Errors
+    /// When it is not TOML.
+    pub(crate) fn new(file: &'t Path, text: &'t str) -> Result<Self, ConfigError> {
+        let root = DeTable::parse(text).map_err(|error| ConfigError {
+            line: error.span().map(|span| line_at(text, span.start)),
+            ..ConfigError::whole(file, format!("not valid TOML: {}", error.message()))
+        })?;
+        let mut places = BTreeMap::new();
+        locate("", root.get_ref(), &mut places);
+        Ok(Self { file, text, root, places, templates: BTreeMap::new() })
+    }
+
+    /// Replaces `${NAME}` by the environment's value and `$$` by `$`, in every string under `within`
+    /// (a key with its tables; empty: everywhere).
+    ///
+    /// # Errors
+    /// When a variable is not set.
+    pub(crate) fn expand(&mut self, within: &str) -> Result<(), ConfigError> {
+        let mut root = std::mem::take(self.root.get_mut());
+        let mut problem = None;
+        for_each_string(&mut root, "", &mut |key, text| {
+            if problem.is_some() || !is_within(key, within) || !text.contains('$') {
+                return;
+            }
+            match expand_text(text) {
+                Ok(expanded) => {
+                    if text.contains("${") {
+                        self.templates.insert(key.to_owned(), std::mem::take(text));
+                    }
+                    *text = expanded;
+                }
+                Err((what, help)) => problem = Some(self.error(key, what).help(help)),
+            }
+        });
+        *self.root.get_mut() = root;
+        problem.map_or(Ok(()), Err)
+    }
+
+    /// Reads the tree as a `T`.
+    ///
+    /// # Errors
+    /// Unknown keys (naming the nearest right one), missing ones, wrong types and values.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        T::deserialize(Deserializer::from(self.root.clone())).map_err(|error| self.explain(&error))
+    }
+
+    /// An error about a key. Where the key itself is not in the file, the line is that of the
+    /// nearest table around it.
+    pub(crate) fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let mut around = key;
+        let line = loop {
+            if let Some(place) = self.places.get(around) {
+                break Some(line_at(self.text, place.key.start));
+            }
+            match around.rfind(['.', '[']) {
+                Some(cut) => around = &around[..cut],
+                None => break None,
+            }
+        };
+        ConfigError {
+            file: self.file.to_owned(),
+            line,
+            key: key.to_owned(),
+            problem: problem.into(),
+            help: None,
+        }
+    }
+
+    /// How the value under a key was written, if it held `${…}`: what may be shown of it.
+    pub(crate) fn template(&self, key: &str) -> Option<&str> {
+        self.templates.get(key).map(String::as_str)
+    }
+
+    /// A path in the config, which is relative to the config's own folder: a service and a person
+    /// with a shell then mean the same file.
+    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
+        self.file.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
+    }
+
+    /// Turns serde's error into one for people. Its text has a fixed form for unknown names, "unknown
+    /// field `x`, expected one of `a`, `b`", which is the only way that serde hands them on.
+    fn explain(&self, error: &toml::de::Error) -> ConfigError {
+        let message = error.message();
+        let is_missing = message.starts_with("missing field");
+        let key = error.span().map(|span| self.key_at(&span, is_missing)).unwrap_or_default();
+        let line = error.span().map(|span| line_at(self.text, span.start));
+        // What is missing from the file as a whole is on no line.
+        let line = line.filter(|_| !key.is_empty());
+        let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+        let (problem, help) = match names.split_first() {
+            Some((wrong, known)) if message.starts_with("unknown field") => {
+                (format!("there is no key `{wrong}`"), Some(suggest(wrong, known)))
+            }
+            Some((wrong, known)) if message.starts_with("unknown variant") => {
+                (format!("`{wrong}` is none of its values"), Some(suggest(wrong, known)))
+            }
+            Some((missing, _)) if is_missing => {
+                (format!("`{missing}` is missing"), Some(format!("add `{missing} = …` to it")))
+            }
+            _ => (message.to_owned(), None),
+        };
+        ConfigError { file: self.file.to_owned(), line, key, problem, help }
+    }
+
+    /// Which key a position belongs to: the one whose name or value is there; the innermost. With
+    /// `exactly`, the one whose value is all of it.
+    fn key_at(&self, span: &Range<usize>, exactly: bool) -> String {
+        let holds = |range: &Range<usize>| match exactly {
+            true => range == span,
+            false => range.start <= span.start && span.end <= range.end,
+        };
+        self.places
+            .iter()
+            .filter(|(_, place)| holds(&place.key) || holds(&place.value))
+            .max_by_key(|(key, _)| key.len())
+            .map(|(key, _)| key.clone())
+            .unwrap_or_default()
+    }
+}
+
+fn suggest(wrong: &str, known: &[&str]) -> String {
+    match nearest(wrong, known) {
+        Some(name) => format!("did you mean `{name}`? there are {}", quoted_list(known)),
+        None => format!("there are {}", quoted_list(known)),
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+fn is_within(key: &str, within: &str) -> bool {
+    within.is_empty()
+        || key.strip_prefix(within).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn child(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
+}
+
+/// Notes where each key and its value are.
+fn locate(parent: &str, table: &DeTable<'_>, places: &mut BTreeMap<String, Place>) {
+    for (name, value) in table {
+        let key = child(parent, name.get_ref());
+        if let DeValue::Table(inner) = value.get_ref() {
+            locate(&key, inner, places);
+        }
+        places.insert(key, Place { key: name.span(), value: value.span() });
+    }
+}
+
+/// Visits every string value with its key; an element of an array goes by the array's key.
+fn for_each_string(
+    table: &mut DeTable<'_>,
+    parent: &str,
+    visit: &mut dyn FnMut(&str, &mut String),
+) {
+    for (name, value) in table.iter_mut() {
+        visit_strings(value.get_mut(), &child(parent, name.get_ref()), visit);
+    }
+}
+
+fn visit_strings(value: &mut DeValue<'_>, key: &str, visit: &mut dyn FnMut(&str, &mut String)) {
+    match value {
+        DeValue::String(text) => visit(key, text.to_mut()),
+        DeValue::Table(table) => for_each_string(table, key, visit),
+        DeValue::Array(array) => {
+            for element in array.iter_mut() {
+                visit_strings(element.get_mut(), key, visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Replaces `${NAME}` and `$$`; any other `$` stays, since JSON paths begin with one.
+fn expand_text(text: &str) -> Result<String, (String, String)> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        if let Some(after) = after.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some(after) = after.strip_prefix('{') {
+            let Some((name, after)) = after.split_once('}') else {
+                return Err((
+                    "`${` without a `}`".to_owned(),
+                    "write `$$` for a plain dollar sign".to_owned(),
+                ));
+            };
+            out.push_str(&variable(name)?);
+            rest = after;
+        } else {
+            out.push('$');
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn variable(name: &str) -> Result<String, (String, String)> {
+    env::var(name).map_err(|error| match error {
+        env::VarError::NotPresent => (
+            format!("the environment variable `{name}` is not set"),
+            format!("set it, or write `$${{{name}}}` if the text itself is meant"),
+        ),
+        env::VarError::NotUnicode(_) => (
+            format!("the environment variable `{name}` is not UTF-8"),
+            "read the value from a file instead: { file = \"…\" }".to_owned(),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only read from the file")]
+    struct Top {
+        #[serde(default)]
+        inner: Inner,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Inner {
+        name: String,
+        count: u8,
+    }
+
+    fn parse(text: &str) -> Result<Top, String> {
+        let mut document = Document::new(Path::new("x.toml"), text).map_err(|e| e.to_string())?;
+        document.expand("").map_err(|e| e.to_string())?;
+        document.parse().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn errors_name_file_line_key_and_the_way_out() {
+        assert_eq!(
+            parse("[inner]\nname = 'a'\ncuont = 3\n").unwrap_err(),
+            "x.toml:3: inner.cuont: there is no key `cuont`\n  \
+             help: did you mean `count`? there are `name`, `count`"
+        );
+        let error = parse("\n[inner]\ncount = 'three'\n").unwrap_err();
+        assert!(error.starts_with("x.toml:3: inner.count: invalid type: string"), "{error}");
+        let error = parse("[inner]\ncount = \n").unwrap_err();
+        assert!(error.starts_with("x.toml:2: not valid TOML"), "{error}");
+        let error = parse("inner = { name = 'a', name = 'b' }").unwrap_err();
+        assert!(error.starts_with("x.toml:1: not valid TOML"), "{error}");
+    }
+
+    #[test]
+    fn variables_are_replaced_and_dollars_escaped() {
+        assert_eq!(expand_text("$.a.b $$ $${X} 5$"), Ok("$.a.b $ ${X} 5$".to_owned()));
+        let path = env::var("PATH").unwrap();
+        assert_eq!(expand_text("<${PATH}>"), Ok(format!("<{path}>")));
+        let error = parse("inner.name = 'a ${FOREBAY_NO_SUCH}'").unwrap_err();
+        assert_eq!(
+            error,
+            "x.toml:1: inner.name: the environment variable `FOREBAY_NO_SUCH` is not set\n  \
+             help: set it, or write `$${FOREBAY_NO_SUCH}` if the text itself is meant"
+        );
+        assert!(parse("inner.name = '${PATH'").unwrap_err().contains("without a `}`"));
+    }
+
+    #[test]
+    fn what_came_from_the_environment_is_shown_as_it_was_written() {
+        let text = "inner = { name = 'x ${PATH}', count = 1 }";
+        let mut document = Document::new(Path::new("x.toml"), text).unwrap();
+        document.expand("").unwrap();
+        assert_eq!(document.template("inner.name"), Some("x ${PATH}"));
+        assert_eq!(document.template("inner.count"), None);
+    }
+
+    #[test]
+    fn only_the_part_asked_for_is_expanded() {
+        let text = "[a]\nx = '${FOREBAY_NO_SUCH}'\n[ab]\nx = '${FOREBAY_NO_SUCH}'\n[b]\nx = '$$'";
+        let mut document = Document::new(Path::new("x.toml"), text).unwrap();
+        document.expand("b").unwrap();
+        assert!(document.expand("a").is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! One TOML file describes a worker. It is checked whole before anything is opened.
+//!
+//! ```text
+//! text -> Document (tree with positions, ${NAME} replaced) -> raw serde structs -> Config
+//!                                                              unknown keys        values, relations
+//! ```
+//!
+//! The raw structs mirror the file and are private to their module; what the rest of the program sees
+//! has been checked, so nothing after this point asks whether a limit is 0 or a URL is one.
+
+mod codes;
+mod document;
+mod error;
+mod handler;
+mod log;
+mod retry;
+mod source;
+mod values;
+mod worker;
+
+pub(crate) use codes::{Codes, Meaning};
+pub(crate) use error::{ConfigError, nearest};
+pub(crate) use handler::{
+    CommandConfig, HandlerConfig, HttpConfig, Param, SqliteConfig, StdoutConfig, StdoutFormat,
+};
+pub(crate) use log::{LogConfig, LogFormat};
+pub(crate) use source::{EmbeddedConfig, SourceConfig};
+pub(crate) use values::duration;
+pub(crate) use worker::{Batch, Concurrency, WorkerConfig};
+
+use document::Document;
+use forebay::policy::{BreakerSettings, RetryPolicy};
+use serde::Deserialize;
+use std::{fs, path::Path};
+
+/// What `forebay init` writes.
+pub(crate) const TEMPLATE: &str = include_str!("template.toml");
+
+/// A worker's config, validated.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Which queue.
+    pub(crate) source: SourceConfig,
+    /// How fast and how much at once.
+    pub(crate) worker: WorkerConfig,
+    /// How often, and how long between.
+    pub(crate) retry: RetryPolicy,
+    /// When nothing is tried for a while; `None`: never.
+    pub(crate) breaker: Option<BreakerSettings>,
+    /// What is done with each message.
+    pub(crate) handler: HandlerConfig,
+    /// What is logged, and how.
+    pub(crate) log: LogConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    source: source::RawSource,
+    #[serde(default)]
+    worker: worker::RawWorker,
+    #[serde(default)]
+    retry: retry::RawRetry,
+    #[serde(default)]
+    breaker: retry::RawBreaker,
+    handler: handler::RawHandler,
+    #[serde(default)]
+    log: log::RawLog,
+}
+
+/// Only which queue: the other tables are not looked at, so that `forebay depth` does not need the
+/// secrets of the handler.
+#[derive(Deserialize)]
+struct OnlySource {
+    source: source::RawSource,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], for the first thing that is wrong.
+    pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::parse(file, &read(file)?)
+    }
+
+    /// The worker's name in logs: its own, else the queue's.
+    pub(crate) fn name(&self) -> &str {
+        self.worker.name.as_deref().unwrap_or_else(|| self.source.queue())
+    }
+
+    fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut document = Document::new(file, text)?;
+        document.expand("")?;
+        let raw: RawConfig = document.parse()?;
+        let worker = raw.worker.check(&document)?;
+        let config = Self {
+            source: raw.source.check(&document)?,
+            retry: raw.retry.check(&document)?,
+            breaker: raw.breaker.check(worker.timeout, &document)?,
+            worker,
+            handler: raw.handler.check(&document)?,
+            log: raw.log.check(&document)?,
+        };
+        config.check_relations(&document)?;
+        Ok(config)
+    }
+
+    /// What can only be seen across tables.
+    fn check_relations(&self, document: &Document<'_>) -> Result<(), ConfigError> {
+        match &self.handler {
+            HandlerConfig::Http(http) if http.timeout > self.worker.timeout => Err(document
+                .error("handler.http.timeout", "it is longer than `worker.timeout`")
+                .help("the worker would call the request off first: raise `worker.timeout`")),
+            HandlerConfig::Command(_) | HandlerConfig::Stdout(_) if self.worker.batch.is_some() => {
+                Err(document
+                    .error("worker.batch", "this handler takes one message at a time")
+                    .help("remove it: only `handler.http` and `handler.sqlite` take batches"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SourceConfig {
+    /// The queue's name.
+    pub(crate) fn queue(&self) -> &str {
+        match self {
+            Self::Embedded(config) => &config.queue,
+        }
+    }
+
+    /// Reads only which queue a file means.
+    ///
+    /// # Errors
+    /// [`ConfigError`], for the first thing that is wrong with it.
+    pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = read(file)?;
+        let mut document = Document::new(file, &text)?;
+        document.expand("source")?;
+        let raw: OnlySource = document.parse()?;
+        raw.source.check(&document)
+    }
+}
+
+fn read(file: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(file).map_err(|error| {
+        ConfigError::whole(file, format!("cannot be read: {error}"))
+            .help("`forebay init` writes a commented config to begin with")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! What a person sees who gets something wrong, word for word.
+
+use super::*;
+use std::time::Duration;
+
+const SOURCE: &str = "[source.embedded]\npath = 'q.db'\nqueue = 'orders'\n";
+const STDOUT: &str = "[handler.stdout]\n";
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("conf/w.toml"), text).map_err(|error| error.to_string())
+}
+
+/// Parses a sound source and handler with `more` after them (from line 5 on).
+fn parse_with(more: &str) -> Result<Config, String> {
+    parse(&format!("{SOURCE}{STDOUT}{more}"))
+}
+
+#[test]
+fn the_template_is_valid_as_it_is() {
+    let config = parse(TEMPLATE).unwrap();
+    assert_eq!(config.worker.concurrency, Some(Concurrency::Fixed(8)));
+    assert_eq!(config.retry.longest_delay(), Duration::from_secs(600));
+    assert!(matches!(config.handler, HandlerConfig::Stdout(_)));
+}
+
+#[test]
+fn every_line_that_the_template_offers_is_valid() {
+    let (head, handlers) = TEMPLATE.split_once("# Exactly one handler.").unwrap();
+    let is_setting = |line: &str| {
+        line.strip_prefix("# ").is_some_and(|rest| {
+            rest.starts_with('[')
+                || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains([' ', ':']))
+        })
+    };
+    let uncomment = |text: &str| {
+        let lines = text.lines().map(|line| if is_setting(line) { &line[2..] } else { line });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let secrets = tempfile::NamedTempFile::new().unwrap();
+    let handlers = handlers
+        .replace("/run/secrets/key", &secrets.path().display().to_string())
+        .replace("${TOKEN}", "${PATH}");
+    let (stdout, rest) = handlers.split_once("# One POST").unwrap();
+    let mut checked = 0;
+    for (name, part) in [("http", 0), ("command", 1), ("sqlite", 2)] {
+        let part = rest.split("\n\n").nth(part).unwrap();
+        let mut head = uncomment(head);
+        if name == "command" {
+            head = head
+                .lines()
+                .filter(|line| !line.starts_with("batch"))
+                .collect::<Vec<_>>()
+                .join("\n");
+        }
+        let text = format!("{head}\n{}", uncomment(&format!("# {part}")));
+        parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert!(text.contains(&format!("\n[handler.{name}]")));
+        checked += 1;
+    }
+    assert!(stdout.contains("[handler.stdout]") && checked == 3);
+}
+
+#[test]
+fn paths_are_relative_to_the_config() {
+    let SourceConfig::Embedded(source) = parse_with("").unwrap().source;
+    assert_eq!(source.path, Path::new("conf/q.db"));
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_right_one() {
+    assert_eq!(
+        parse_with("[retry]\nbase = '1s'\natempts = 3\n").unwrap_err(),
+        "conf/w.toml:7: retry.atempts: there is no key `atempts`\n  \
+         help: did you mean `attempts`? there are `attempts`, `base`, `factor`, `cap`, `max_age`"
+    );
+    let error = parse_with("[workers]\n").unwrap_err();
+    assert!(error.starts_with("conf/w.toml:5: workers: there is no key `workers`"), "{error}");
+    assert!(error.contains("did you mean `worker`?"), "{error}");
+    let error =
+        parse_with("[worker]\nconcurrency = { adaptve = { min = 1, max = 2 } }").unwrap_err();
+    assert!(error.contains("conf/w.toml:6: worker.concurrency.adaptve"), "{error}");
+    let error = parse_with("[log]\nformat = 'jsno'").unwrap_err();
+    assert_eq!(
+        error,
+        "conf/w.toml:6: log.format: `jsno` is none of its values\n  \
+         help: did you mean `json`? there are `text`, `json`"
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let error = parse(STDOUT).unwrap_err();
+    assert_eq!(error, "conf/w.toml: `source` is missing\n  help: add `source = …` to it");
+    let error = parse(&format!("[source.embedded]\nqueue = 'x'\n{STDOUT}")).unwrap_err();
+    assert!(error.contains("conf/w.toml:1: source.embedded: `path` is missing"), "{error}");
+    let error = parse(&format!("{SOURCE}[handler]\n")).unwrap_err();
+    assert!(error.contains("conf/w.toml:4: handler: it names no handler"), "{error}");
+    let error = parse(&format!("[source]\n{STDOUT}")).unwrap_err();
+    assert!(error.contains("there are `source.embedded`"), "{error}");
+}
+
+#[test]
+fn a_wrong_value_says_what_it_may_be() {
+    for (text, expected) in [
+        (
+            "[worker]\ntimeout = 30",
+            "w.toml:6: worker.timeout: invalid type: integer `30`, expected a duration with its unit",
+        ),
+        ("[worker]\ntimeout = '30'", "w.toml:6: worker.timeout: `30` is no duration"),
+        ("[worker]\n\nconcurrency = 0", "w.toml:7: worker.concurrency: it is 0"),
+        ("[worker]\nconcurrency = -1", "w.toml:6: worker.concurrency: it must be between 1 and"),
+        ("[worker]\nconcurrency = 'x'", "expected a number, such as 8, or { adaptive"),
+        (
+            "[worker.concurrency.adaptive]\nmin = 9\nmax = 3",
+            "w.toml:5: worker.concurrency.adaptive: min 9 is above max 3",
+        ),
+        ("[worker]\nrate = { per_second = 0 }", "worker.rate.per_second: it must be above 0"),
+        (
+            "[worker]\nbatch = { size = 10 }",
+            "worker.batch: this handler takes one message at a time",
+        ),
+        (
+            "[retry]\nbase = '2s'\ncap = '1s'",
+            "w.toml:6: retry.base: it is 2s\n  help: it must be above zero and at most `cap`",
+        ),
+        (
+            "[retry]\nfactor = 0.5",
+            "w.toml:6: retry.factor: it is 0.5\n  help: it must be a number of 1 or more",
+        ),
+        (
+            "[retry]\n\nattempts = 0",
+            "w.toml:7: retry.attempts: it is 0\n  help: it must be at least 1",
+        ),
+        ("[breaker]\nfailure_ratio = 2.0", "w.toml:6: breaker.failure_ratio: it is 2.0"),
+        ("[log]\nlevel = 'inof'", "w.toml:6: log.level: `inof` is no level"),
+        ("[handler.command]\nprogram = 'x'", "w.toml:4: handler: it names more than one handler"),
+    ] {
+        let error = parse_with(text).unwrap_err();
+        assert!(error.contains(expected), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn a_handler_is_checked_before_anything_runs() {
+    for (text, expected) in [
+        ("[handler.http]\nurl = 'example.org'", "w.toml:5: handler.http.url: "),
+        ("[handler.http]\nurl = 'ftp://x/'", "`ftp` is not http or https"),
+        (
+            "[handler.http]\nurl = 'http://x/'\ntimeout = '1m'",
+            "w.toml:6: handler.http.timeout: it is longer than `worker.timeout`",
+        ),
+        (
+            "[handler.http]\nurl = 'http://x/'\ndiscard = [410]\npermanent = [410]",
+            "410 is in another list as well",
+        ),
+        (
+            "[handler.http]\nurl = 'http://x/'\ndiscard = [41]",
+            "41 cannot occur\n  help: from 100 to 599",
+        ),
+        (
+            "[handler.http]\nurl = 'http://x/'\nheaders.x = { file = '/no/such' }",
+            "w.toml:6: handler.http.headers.x: /no/such cannot be read",
+        ),
+        (
+            "[handler.http]\nurl = 'http://x/'\nheaders.'a b' = 'x'",
+            "not a name that a header can have",
+        ),
+        ("[handler.command]\nprogram = ''", "handler.command.program: it is empty"),
+        (
+            "[handler.sqlite]\npath = 'x'\nstatement = ''\nparams.a = '@paylod'",
+            "did you mean `@payload`?",
+        ),
+        (
+            "[handler.sqlite]\npath = 'x'\nstatement = ''\nparams.a = 'id'",
+            "w.toml:7: handler.sqlite.params.a: `id` is no path",
+        ),
+    ] {
+        let error = parse(&format!("{SOURCE}{text}")).unwrap_err();
+        assert!(error.contains(expected), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files_and_the_environment_and_are_not_shown() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "hunter2\n").unwrap();
+    let text = format!(
+        "{SOURCE}[handler.http]\nurl = 'https://u:pw@x/${{PATH}}'\nheaders = {{ a = {{ file = '{}' }} }}",
+        secret.path().display()
+    );
+    let config = parse(&text).unwrap();
+    let HandlerConfig::Http(http) = &config.handler else { panic!("{config:?}") };
+    assert_eq!(http.headers["a"], "hunter2");
+    assert_eq!(http.shown_url, "https://u:pw@x/${PATH}");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let plain = parse(&format!("{SOURCE}[handler.http]\nurl = 'https://u:pw@x/'")).unwrap();
+    let HandlerConfig::Http(http) = &plain.handler else { panic!("{plain:?}") };
+    assert_eq!(http.shown_url, "https://u:***@x/");
+}
+
+#[test]
+fn naming_a_queue_needs_no_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.toml");
+    let text = format!("{SOURCE}[handler.http]\nurl = '${{FOREBAY_NO_SUCH}}'\n");
+    std::fs::write(&file, text).unwrap();
+    assert!(SourceConfig::load(&file).is_ok());
+    assert!(Config::load(&file).unwrap_err().to_string().contains("FOREBAY_NO_SUCH"));
+}

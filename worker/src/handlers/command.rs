@@ -1,0 +1,230 @@
+//! `[handler.command]`: a process per message, its payload on standard input, no shell.
+//!
+//! Each process leads a process group of its own. When the handler's time is up, its future is
+//! dropped, and dropping the guard kills the whole group: what a script started does not outlive it.
+//! A drain that runs out of time says so first, by SIGTERM.
+
+use crate::{
+    config::{CommandConfig, Meaning},
+    handlers::Finding,
+};
+use forebay::{Bytes, Failure, Handler, Job};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    env,
+    ffi::OsStr,
+    io::{self, ErrorKind},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::ExitStatusExt},
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStderr, ChildStdin, Command},
+    time::timeout,
+};
+
+/// Of standard error, this much of the end becomes the error text.
+const TAIL: usize = 800;
+/// How long standard error may stay open after the program has ended: a child of it may hold it.
+const LATE_STDERR: Duration = Duration::from_millis(100);
+/// `EX_DATAERR` of sysexits: the input data was incorrect.
+const DATA_ERROR: u16 = 65;
+
+/// Runs a program for each message.
+pub(crate) struct RunCommand {
+    program: PathBuf,
+    config: CommandConfig,
+}
+
+impl RunCommand {
+    /// A handler that runs this program, as [`RunCommand::find`] found it.
+    pub(crate) fn new(program: PathBuf, config: CommandConfig) -> Self {
+        Self { program, config }
+    }
+
+    /// Where the program is. Looked up once, so that it cannot become another one while we run.
+    ///
+    /// # Errors
+    /// A text that says where it was looked for.
+    pub(crate) fn find(config: &CommandConfig) -> Result<PathBuf, String> {
+        let program = &config.program;
+        let is_program = |path: &PathBuf| {
+            path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+        };
+        if program.components().count() > 1 {
+            return if is_program(program) {
+                Ok(program.clone())
+            } else {
+                Err(format!("{} is not there, or not executable", program.display()))
+            };
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).map(|folder| folder.join(program)).find(is_program).ok_or_else(
+            || format!("no program `{}` in PATH ({})", program.display(), path.to_string_lossy()),
+        )
+    }
+
+    fn spawn(&self, job: &Job<Bytes>) -> io::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.config.args)
+            .envs(&self.config.env)
+            .env("FOREBAY_ID", job.id().to_string())
+            .env("FOREBAY_ATTEMPT", job.attempt().to_string())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        match job.key() {
+            Some(key) => command.env("FOREBAY_KEY", OsStr::from_bytes(key)),
+            None => command.env_remove("FOREBAY_KEY"),
+        };
+        command.spawn()
+    }
+
+    async fn run(&self, job: &Job<Bytes>) -> Result<Finding, Finding> {
+        let transient = |what: &str, error: io::Error| {
+            Finding::new(Meaning::Transient, format!("{what}: {error}"))
+        };
+        let mut child = self.spawn(job).map_err(|error| match error.kind() {
+            // A key with a NUL byte in it, which no environment can hold.
+            ErrorKind::InvalidInput => Finding::new(
+                Meaning::Permanent,
+                format!("the program cannot be given this: {error}"),
+            ),
+            _ => transient(&format!("cannot start {}", self.program.display()), error),
+        })?;
+        let mut group = Group::of(&child);
+        let stdin = child.stdin.take();
+        let mut tail = Tail::new(child.stderr.take());
+
+        let feed = feed(stdin, job.payload.clone());
+        let called_off = job.cancellation().cancelled();
+        tokio::pin!(feed, called_off);
+        let (mut fed, mut told) = (None, false);
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                result = &mut feed, if fed.is_none() => fed = Some(result),
+                () = tail.read(), if tail.is_open() => {}
+                () = &mut called_off, if !told => {
+                    told = true;
+                    group.signal(Signal::TERM);
+                }
+            }
+        };
+        group.disarm();
+        let status = status.map_err(|error| transient("cannot wait for the program", error))?;
+        let _ = timeout(LATE_STDERR, tail.read_to_end()).await;
+        match fed {
+            Some(Err(error)) if status.success() => {
+                Err(transient("cannot hand over the payload", error))
+            }
+            _ => Ok(self.judge(status, &tail.text())),
+        }
+    }
+
+    fn judge(&self, status: ExitStatus, stderr: &str) -> Finding {
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => status.to_string(),
+        };
+        let code = status.code().and_then(|code| u16::try_from(code).ok());
+        let meaning = match code {
+            Some(0) => Meaning::Ack,
+            Some(code) => self.config.codes.meaning(code).unwrap_or(match code {
+                DATA_ERROR => Meaning::Permanent,
+                _ => Meaning::Transient,
+            }),
+            None => Meaning::Transient,
+        };
+        let text = if stderr.is_empty() { how } else { format!("{how}: {stderr}") };
+        Finding::new(meaning, text)
+    }
+}
+
+impl Handler<Bytes> for RunCommand {
+    async fn handle(&self, job: Job<Bytes>) -> Result<(), Failure> {
+        let (Ok(finding) | Err(finding)) = self.run(&job).await;
+        finding.into_result()
+    }
+}
+
+/// Writes the payload, and closes the pipe. A program that does not read it is free not to.
+async fn feed(stdin: Option<ChildStdin>, payload: Bytes) -> io::Result<()> {
+    let Some(mut stdin) = stdin else { return Ok(()) };
+    match stdin.write_all(&payload).await {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Kills the program and all that it started, unless it has ended by itself.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.0 {
+            // Its only failure that can happen here is that the group is gone, which is the aim.
+            let _ = kill_process_group(pid, signal);
+        }
+    }
+
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// The last bytes of standard error.
+struct Tail {
+    pipe: Option<ChildStderr>,
+    kept: Vec<u8>,
+    buffer: Box<[u8; 4096]>,
+}
+
+impl Tail {
+    fn new(pipe: Option<ChildStderr>) -> Self {
+        Self { pipe, kept: Vec::new(), buffer: Box::new([0; 4096]) }
+    }
+
+    fn is_open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// Reads what is there. Cancel-safe.
+    async fn read(&mut self) {
+        let Some(pipe) = &mut self.pipe else { return };
+        match pipe.read(&mut self.buffer[..]).await {
+            Ok(0) | Err(_) => self.pipe = None,
+            Ok(read) => {
+                self.kept.extend_from_slice(&self.buffer[..read]);
+                let surplus = self.kept.len().saturating_sub(TAIL);
+                self.kept.drain(..surplus);
+            }
+        }
+    }
+
+    async fn read_to_end(&mut self) {
+        while self.is_open() {
+            self.read().await;
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept).trim().to_owned()
+    }
+}

@@ -1,0 +1,80 @@
+//! What a config can do with a message without a line of Rust. Each handler is its own file, and
+//! knows nothing of the others; none of them acknowledges anything that it is not told to.
+
+pub(crate) mod command;
+pub(crate) mod http;
+pub(crate) mod sqlite;
+pub(crate) mod stdout;
+
+use crate::{
+    config::{HandlerConfig, Meaning},
+    error::CliError,
+};
+use forebay::Failure;
+use std::time::Duration;
+
+/// A handler, ready: its program is there, its statement fits, its TLS is set up.
+pub(crate) enum Handlers {
+    /// `[handler.http]`
+    Http(http::Http),
+    /// `[handler.command]`
+    Command(command::RunCommand),
+    /// `[handler.sqlite]`
+    Sqlite(sqlite::Sqlite),
+    /// `[handler.stdout]`
+    Stdout(stdout::Stdout),
+}
+
+impl Handlers {
+    /// Sets up what the config names.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] when it does not fit what is there: no program, no table.
+    pub(crate) fn prepare(config: &HandlerConfig) -> Result<Self, CliError> {
+        Ok(match config {
+            HandlerConfig::Http(config) => Self::Http(
+                http::Http::new(config.clone())
+                    .map_err(|error| CliError::failed("cannot set up handler.http", error))?,
+            ),
+            HandlerConfig::Command(config) => {
+                let program = command::RunCommand::find(config)
+                    .map_err(|why| CliError::Usage(format!("handler.command.program: {why}")))?;
+                Self::Command(command::RunCommand::new(program, config.clone()))
+            }
+            HandlerConfig::Sqlite(config) => {
+                Self::Sqlite(sqlite::Sqlite::open(config).map_err(CliError::Usage)?)
+            }
+            HandlerConfig::Stdout(config) => Self::Stdout(stdout::Stdout::new(*config)),
+        })
+    }
+}
+
+/// What a handler found out about one message, as text and meaning. Unlike a [`Failure`] it can be
+/// copied, to answer for each message of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// What it means.
+    pub(crate) meaning: Meaning,
+    /// What happened, for people.
+    pub(crate) text: String,
+    /// When to come back, as the other side asked.
+    pub(crate) after: Option<Duration>,
+}
+
+impl Finding {
+    /// Something that went wrong.
+    pub(crate) fn new(meaning: Meaning, text: impl Into<String>) -> Self {
+        Self { meaning, text: text.into(), after: None }
+    }
+
+    /// As the runtime wants it.
+    pub(crate) fn into_result(self) -> Result<(), Failure> {
+        match self.meaning {
+            Meaning::Ack => Ok(()),
+            Meaning::Transient => Err(Failure::transient(self.text)),
+            Meaning::Throttled => Err(Failure::throttled(self.text, self.after)),
+            Meaning::Permanent => Err(Failure::permanent(self.text)),
+            Meaning::Discard => Err(Failure::discard(self.text)),
+        }
+    }
+}

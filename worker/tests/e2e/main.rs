@@ -1,0 +1,12 @@
+//! The binary as people use it: real processes, a real queue file, a real server, real programs.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+mod bench;
+mod command;
+mod dead;
+mod http;
+mod queue;
+mod run;
+mod server;
+mod sqlite;

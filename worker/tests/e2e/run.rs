@@ -1,0 +1,76 @@
+//! `run`: what runs is finished, what has not begun goes back, and the exit code says how it went.
+
+use crate::bench::{Bench, wait_until};
+use rustix::process::Signal;
+
+#[test]
+fn sigterm_finishes_what_runs_and_gives_back_the_rest() {
+    let bench = Bench::new();
+    // Each waits until it is let go, then says that it is done.
+    let script = "echo started >> log; while [ ! -e go ]; do sleep 0.02; done; echo done >> log";
+    bench.config(
+        "concurrency = 2",
+        &format!("[handler.command]\nprogram = 'sh'\nargs = ['-c', '{script}']"),
+    );
+    bench.send(&["1", "2", "3", "4", "5"]);
+    let worker = bench.run();
+    wait_until("two have started", || bench.read("log").lines().count() == 2);
+    worker.signal(Signal::TERM);
+    wait_until("it drains", || bench.read("run.err").contains("draining"));
+    bench.write("go", "");
+    let done = worker.ended();
+    assert_eq!(done.code, Some(0), "{done:#?}");
+    assert!(done.stderr.contains("drained finished=2"), "{done:#?}");
+    assert_eq!(bench.read("log"), "started\nstarted\ndone\ndone\n");
+    assert_eq!(bench.depth()["ready"], 3);
+    assert_eq!(bench.depth()["leased"], 0);
+}
+
+#[test]
+fn a_second_signal_calls_off_what_runs_and_loses_nothing() {
+    let bench = Bench::with_handler(
+        "[handler.command]\nprogram = 'sh'\nargs = ['-c', 'echo started >> log; exec sleep 600']",
+    );
+    bench.send(&["1"]);
+    let worker = bench.run();
+    wait_until("it has started", || bench.read("log") == "started\n");
+    worker.signal(Signal::TERM);
+    wait_until("it drains", || bench.read("run.err").contains("draining"));
+    worker.signal(Signal::INT);
+    let done = worker.ended();
+    assert_eq!(done.code, Some(0), "{done:#?}");
+    let depth = bench.depth();
+    let left = depth["ready"].as_u64().unwrap() + depth["delayed"].as_u64().unwrap();
+    assert_eq!(left, 1, "{depth}");
+}
+
+#[test]
+fn logs_are_json_if_so_configured_and_apart_from_the_output() {
+    let bench = Bench::with_handler("[handler.stdout]\n[log]\nformat = 'json'\nlevel = 'info'");
+    bench.send(&["hello"]);
+    let done = bench.work_off();
+    assert_eq!(done.stdout, "hello\n");
+    let lines: Vec<serde_json::Value> =
+        done.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let drained = lines.iter().find(|line| line["message"] == "drained").unwrap();
+    assert_eq!(drained["done"], 1);
+    assert_eq!(drained["level"], "INFO");
+}
+
+#[test]
+fn messages_with_one_key_keep_their_order() {
+    let bench = Bench::new();
+    bench.config("ordered = true\nconcurrency = 8", "[handler.stdout]");
+    let numbers: String = (0..200).map(|n| format!("{{\"k\": {}, \"n\": {n}}}\n", n % 3)).collect();
+    bench.forebay_with(&["send", "--config", "w.toml", "--key-path", "$.k", "-"], &numbers).ok();
+    let out = bench.work_off().stdout;
+    let mut last = [None; 3];
+    assert_eq!(out.lines().count(), 200);
+    for line in out.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let key = usize::try_from(line["k"].as_u64().unwrap()).unwrap();
+        let number = line["n"].as_u64();
+        assert!(last[key] < number, "{out}");
+        last[key] = number;
+    }
+}
