@@ -25,16 +25,18 @@
 //!     room)
 //! ```
 //!
-//! 1. **Receive.** [`pump::intake`](pump) takes what the [window](window) has room for: messages and
-//!    bytes that are received and not settled. While the gate is closed it takes nothing, so that
-//!    the backlog stays in the broker. The [keeper] extends the leases of all that is in hand.
-//! 2. **Gate.** The head of a lane starts when the [`Gate`] grants a permit: concurrency, rate,
-//!    breaker. A hot key waits in its own lane and takes no permit from others.
-//! 3. **Handle.** [`invoke`] decodes the payload and calls the [`Handler`]; [`verdict`] turns what it
-//!    came to into a [`Verdict`]. Only an explicit verdict removes a message: a panic, a timeout, a
-//!    dropped future keep it.
-//! 4. **Settle.** The [settler] hands the source all verdicts that are ready, and tries again what the
-//!    broker could not take. Only then is the message's room in the window free.
+//! 1. **Receive** (`pump/intake.rs`). The pump takes what the window (`window.rs`) has room for:
+//!    messages and bytes that are received and not settled. While the gate is closed it takes nothing,
+//!    so that the backlog stays in the broker. The keeper (`keeper.rs`) extends the leases of all that
+//!    is in hand.
+//! 2. **Gate** (`pump/start.rs`, `gate.rs`). The head of a lane starts when the [`Gate`] grants a
+//!    permit: concurrency, rate, breaker. A hot key waits in its own lane and takes no permit from
+//!    others.
+//! 3. **Handle** (`invoke.rs`, `pump/finish.rs`). The payload is decoded and the [`Handler`] called;
+//!    what it came to becomes a [`Verdict`] by one table (`verdict.rs`). Only an explicit verdict
+//!    removes a message: a panic, a timeout, a dropped future keep it.
+//! 4. **Settle** (`settler.rs`). The settler hands the source all verdicts that are ready, and tries
+//!    again what the broker could not take. Only then is the message's room in the window free.
 //!
 //! The decisions on the way are pure policies ([`policy`]); the brokers are behind one contract
 //! (re-exported here from `forebay-contract`).
@@ -57,6 +59,8 @@ mod settler;
 mod signals;
 mod stats;
 pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod verdict;
 mod window;
 mod worker;

@@ -4,14 +4,15 @@
 //! use forebay::{Failure, Job, Worker, testing::MemoryQueue, tower as bridge};
 //! use tower::ServiceBuilder;
 //!
-//! async fn book(job: Job<u64>) -> Result<(), Failure> {
+//! async fn greet(job: Job<String>) -> Result<(), Failure> {
+//!     println!("hello, {}", job.payload);
 //!     Ok(())
 //! }
 //!
 //! # async fn run(queue: MemoryQueue) -> Result<(), forebay::RunError> {
 //! let stack = ServiceBuilder::new()
-//!     .map_request(|job: Job<u64>| job) // any layer: a timeout, a concurrency limit, one of yours
-//!     .service(bridge::service(book));
+//!     .map_request(|job: Job<String>| job.map(|name| name.trim().to_owned())) // any layers
+//!     .service(bridge::service(greet));
 //! Worker::builder(queue.source()).handler(bridge::handler(stack)).run().await?;
 //! # Ok(()) }
 //! ```
@@ -44,7 +45,6 @@ use crate::{Handler, Job};
 use ::tower::{Service, ServiceExt};
 use forebay_contract::{BoxError, Failure};
 use std::{
-    convert::Infallible,
     error::Error,
     fmt,
     future::Future,
@@ -126,13 +126,6 @@ impl fmt::Display for Failed {
 /// Without a source: the text has all causes already.
 impl Error for Failed {}
 
-/// For layers that cannot fail of their own.
-impl From<Infallible> for Failed {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}
-
 fn failure(error: BoxError) -> Failure {
     match error.downcast::<Failed>() {
         Ok(failed) => failed.0,
@@ -146,6 +139,7 @@ mod tests {
     use crate::testing;
     use ::tower::service_fn;
     use std::{
+        convert::Infallible,
         sync::atomic::{AtomicUsize, Ordering},
         time::Duration,
     };

@@ -134,6 +134,30 @@ async fn a_lost_scope_calls_its_handlers_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_lease_calls_its_handler_off() {
+    async fn handler(job: Job<u32, Log>) -> Result<(), Failure> {
+        if job.message().interrupted == 0 {
+            job.cancellation().cancelled().await;
+        }
+        job.state().lock().unwrap().push(job.message().interrupted);
+        Ok(())
+    }
+    let (queue, log) = (leased(Duration::from_secs(2)), Log::default());
+    publish(&queue, numbers(1)).await;
+    let builder = Worker::builder(queue.source()).state(log.clone()).timeout(None);
+    let worker = start(builder.handler(handler));
+    sleep(Duration::from_millis(500)).await;
+    queue.down("away");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(*log.lock().unwrap(), [0], "called off when its lease could not be renewed");
+    assert_eq!(worker.control.status().counts.leases_lost, 1);
+    queue.up();
+    until_done(&queue).await;
+    worker.drain().await;
+    assert_eq!(*log.lock().unwrap(), [0, 1], "and done again, since nobody knew that it was done");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_that_is_dropped_loses_nothing() {
     let queue = leased(Duration::from_secs(2));
     publish(&queue, numbers(100)).await;

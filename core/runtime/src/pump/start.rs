@@ -164,11 +164,13 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             return 0;
         }
         let fuse = self.fuse.admit(want, now);
-        let granted = if fuse.granted > 0 {
-            gate(fuse.granted)
-        } else {
-            Admission::none_until(fuse.again_at)
+        let granted = match fuse.granted {
+            0 => Admission::none_until(fuse.again_at),
+            probed => gate(probed),
         };
+        if granted.granted == 0 && fuse.granted > 0 {
+            self.fuse.give_back(now);
+        }
         if granted.granted < want {
             let again_at = fuse.again_at.min(granted.again_at);
             self.gate_again_at = self.gate_again_at.min(again_at);
