@@ -97,35 +97,32 @@ impl State {
     }
 
     /// Whether a token still tells the truth.
-    fn may_go(&self, (slot, seq): Token, id: WorkerId) -> bool {
-        let Some(entry) = self.table.get(slot) else { return false };
-        if entry.seq != seq || entry.place != Place::Waiting {
+    fn may_go(&self, token: Token, id: WorkerId) -> bool {
+        let Some(entry) = self.table.get(token.0) else { return false };
+        if entry.seq != token.1 || entry.place != Place::Waiting {
             return false;
         }
-        self.key_of(&entry.message).is_none_or(|key| {
-            let line = self.lines.by_key.get(&key);
-            line.is_some_and(|line| line.may_go(seq, id, self.at_source()))
-        })
+        entry.line.is_none_or(|line| self.lines.get(line).may_go(token, id, self.at_source()))
     }
 
     fn hand_out(&mut self, slot: u32, id: WorkerId, expires: Option<Instant>) -> Arc<Message> {
         let at_source = self.at_source();
         let entry = self.table.get_mut(slot).expect("its token was found to tell the truth");
         entry.place = Place::Out { worker: id, expires };
-        let (seq, message) = (entry.seq, entry.message.clone());
+        let (seq, line, message) = (entry.seq, entry.line, entry.message.clone());
         self.out += 1;
         if let Some(end) = expires {
             self.leases.insert((end, seq), slot);
             self.news = true; // somebody may sleep for longer than that
         }
-        if let Some(key) = self.key_of(&message) {
-            let line = self.lines.of(&key);
-            line.waiting.remove(&seq);
+        if let Some(line_id) = line {
+            let line = self.lines.at(line_id);
+            line.waiting.pop_front(); // only the first of a line is ever handed out
             line.returned.remove(&seq);
             line.out += 1;
             if !at_source {
                 line.owner = Some(id);
-                self.promote(&key);
+                self.promote(line_id);
             }
         }
         message
@@ -136,13 +133,12 @@ impl State {
         self.table.end_hand_out(slot);
         let Some(entry) = self.table.get(slot) else { return };
         let Place::Out { expires, .. } = entry.place else { return };
-        let (seq, message) = (entry.seq, entry.message.clone());
         self.out -= 1;
         if let Some(end) = expires {
-            self.leases.remove(&(end, seq));
+            self.leases.remove(&(end, entry.seq));
         }
-        if let Some(key) = self.key_of(&message) {
-            self.lines.of(&key).out -= 1;
+        if let Some(line) = entry.line {
+            self.lines.at(line).out -= 1;
         }
     }
 
@@ -161,19 +157,18 @@ impl State {
         let message = Arc::make_mut(&mut entry.message);
         change(message);
         message.deliveries = message.deliveries.map(|deliveries| deliveries.saturating_add(1));
-        let (seq, message) = (entry.seq, entry.message.clone());
         entry.due = due;
-        let key = self.key_of(&message);
-        if let Some(key) = &key {
-            let line = self.lines.of(key);
+        let (seq, line) = (entry.seq, entry.line);
+        if let Some(line) = line {
+            let line = self.lines.at(line);
             if to.is_some() && line.owner == to {
                 line.returned.insert(seq);
             }
             line.free_if_done();
         }
-        self.enter(slot, key.as_ref(), now);
-        if let Some(key) = &key {
-            self.promote(key);
+        self.enter(slot, now);
+        if let Some(line) = line {
+            self.promote(line);
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     MemoryOptions, MemoryReceipt,
-    lines::Token,
+    lines::{LineId, Token},
     state::State,
     table::{Place, WorkerId},
 };
@@ -24,9 +24,9 @@ impl State {
     /// Panics unless all of the queue's parts tell the same.
     fn invariants(&self) {
         let (mut delayed, mut leases, mut out) = (0, 0, 0);
-        let mut lines: HashMap<Bytes, (usize, usize)> = HashMap::new();
+        let mut lines: HashMap<LineId, (usize, usize)> = HashMap::new();
         for (slot, entry) in self.table.iter() {
-            let counts = self.key_of(&entry.message).map(|key| lines.entry(key).or_default());
+            let counts = entry.line.map(|line| lines.entry(line).or_default());
             match entry.place {
                 Place::Out { expires, .. } => {
                     out += 1;
@@ -50,11 +50,14 @@ impl State {
             }
         }
         assert_eq!((self.delayed.len(), self.leases.len(), self.out), (delayed, leases, out));
-        assert_eq!(self.lines.by_key.len(), lines.len(), "empty lines are forgotten");
-        for (key, line) in &self.lines.by_key {
-            assert_eq!((line.waiting.len(), line.out), lines[key], "line of {key:?}");
+        assert_eq!(self.lines.iter().count(), lines.len(), "empty lines are forgotten");
+        for (key, line) in self.lines.iter() {
+            assert_eq!((line.waiting.len(), line.out), lines[&key], "line of {key:?}");
+            assert!(line.waiting.iter().is_sorted_by_key(|(_, seq)| *seq), "line of {key:?}");
             assert!(!self.at_source() || line.out <= 1, "two of {key:?} are out");
-            assert!(line.returned.iter().all(|seq| line.waiting.contains_key(seq)));
+            assert!(
+                line.returned.iter().all(|seq| line.waiting.iter().any(|(_, other)| other == seq))
+            );
             let busy = line.out > 0 || !line.returned.is_empty();
             assert_eq!(line.owner.is_some(), busy && !self.at_source(), "owner of {key:?}");
             let Some(token) = line.next(self.at_source()) else { continue };
@@ -418,7 +421,7 @@ impl Model {
             assert!(rounds < 1000, "stuck: {:?}", self.live);
         }
         let slots: HashSet<_> = self.state.table.iter().map(|(slot, _)| slot).collect();
-        assert!(slots.is_empty() && self.state.lines.by_key.is_empty());
+        assert!(slots.is_empty() && self.state.lines.iter().count() == 0);
     }
 }
 

@@ -9,18 +9,26 @@
 //! line changes. Tokens are served first in, first out, and a line has one at a time: so a hot key
 //! takes turns with all others, however much of it there is.
 
+//!
+//! A message knows its line by number, so that a key is hashed only when its first message comes and
+//! when its last one goes.
+
 use crate::table::WorkerId;
 use forebay_contract::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// A message that looked ready: slot and sequence number.
 pub(crate) type Token = (u32, u64);
 
+/// Which line; used again once it is empty.
+pub(crate) type LineId = u32;
+
 /// The messages of one key.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    /// Due or not, but not out: sequence number to slot.
-    pub(crate) waiting: BTreeMap<u64, u32>,
+    key: Bytes,
+    /// Due or not, but not out; sorted by sequence number.
+    pub(crate) waiting: VecDeque<Token>,
     /// How many are out.
     pub(crate) out: usize,
     /// In lanes: to whom it belongs, while that worker holds or has returned some of it.
@@ -32,7 +40,9 @@ pub(crate) struct Line {
 /// All lines, and the tokens of all that looks ready.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    pub(crate) by_key: HashMap<Bytes, Line>,
+    ids: HashMap<Bytes, LineId>,
+    lines: Vec<Line>,
+    free: Vec<LineId>,
     /// Handed out before: they go first.
     pub(crate) returned: VecDeque<Token>,
     pub(crate) ready: VecDeque<Token>,
@@ -40,34 +50,66 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// The line of a key, made if need be.
-    pub(crate) fn of(&mut self, key: &Bytes) -> &mut Line {
-        if !self.by_key.contains_key(key) {
-            self.by_key.insert(key.clone(), Line::default());
+    pub(crate) fn of(&mut self, key: &Bytes) -> LineId {
+        if let Some(id) = self.ids.get(key) {
+            return *id;
         }
-        self.by_key.get_mut(key).expect("it was put there just now")
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.lines.push(Line::default());
+            LineId::try_from(self.lines.len() - 1)
+                .expect("four billion keys do not fit into memory")
+        });
+        self.at(id).key = key.clone();
+        self.ids.insert(key.clone(), id);
+        id
     }
 
-    /// Forgets the line of a key once nothing is in it.
-    pub(crate) fn tidy(&mut self, key: &Bytes) {
-        if self.by_key.get(key).is_some_and(|line| line.waiting.is_empty() && line.out == 0) {
-            self.by_key.remove(key);
+    /// A line that some message names.
+    pub(crate) fn at(&mut self, id: LineId) -> &mut Line {
+        &mut self.lines[id as usize]
+    }
+
+    pub(crate) fn get(&self, id: LineId) -> &Line {
+        &self.lines[id as usize]
+    }
+
+    /// Forgets a line once nothing is in it.
+    pub(crate) fn tidy(&mut self, id: LineId) {
+        let line = &mut self.lines[id as usize];
+        if line.waiting.is_empty() && line.out == 0 {
+            self.ids.remove(&std::mem::take(&mut line.key));
+            self.free.push(id);
         }
+    }
+
+    /// The lines that belong to a worker.
+    pub(crate) fn owned_by(&self, worker: WorkerId) -> Vec<LineId> {
+        let owned = |id: &LineId| self.get(*id).owner == Some(worker);
+        self.ids.values().copied().filter(owned).collect()
+    }
+
+    /// All lines with something in them.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LineId, &Line)> {
+        self.ids.values().map(|id| (*id, self.get(*id)))
     }
 }
 
 impl Line {
+    /// Puts a message where it belongs: at the end if it is new, near the front if it comes back.
+    pub(crate) fn enter(&mut self, (slot, seq): Token) {
+        let at = self.waiting.partition_point(|(_, other)| *other < seq);
+        self.waiting.insert(at, (slot, seq));
+    }
+
     /// Whether this message may be handed out to this worker now, if it is due.
-    pub(crate) fn may_go(&self, seq: u64, worker: WorkerId, at_source: bool) -> bool {
-        let first = self.waiting.first_key_value().is_some_and(|(first, _)| *first == seq);
-        first && !(at_source && self.out > 0) && self.owner.is_none_or(|owner| owner == worker)
+    pub(crate) fn may_go(&self, token: Token, worker: WorkerId, at_source: bool) -> bool {
+        self.next(at_source) == Some(token) && self.owner.is_none_or(|owner| owner == worker)
     }
 
     /// The message that may go next, if nothing of the line stands in its way.
     pub(crate) fn next(&self, at_source: bool) -> Option<Token> {
-        if at_source && self.out > 0 {
-            return None;
-        }
-        self.waiting.first_key_value().map(|(seq, slot)| (*slot, *seq))
+        if at_source && self.out > 0 { None } else { self.waiting.front().copied() }
     }
 
     /// Lets go of the owner once it holds nothing of this line and awaits nothing back.

@@ -80,15 +80,15 @@ impl State {
     fn finish(&mut self, slot: u32) {
         self.end_hold(slot);
         let Some(entry) = self.table.remove(slot) else { return };
-        if let Some(key) = self.key_of(&entry.message) {
-            let line = self.lines.of(&key);
+        if let Some(id) = entry.line {
+            let line = self.lines.at(id);
             let owned = line.owner.is_some();
             line.free_if_done();
             // In lanes, who owns the line has been offered its next message when it took this one.
             if !(owned && line.owner.is_some()) {
-                self.promote(&key);
+                self.promote(id);
             }
-            self.lines.tidy(&key);
+            self.lines.tidy(id);
         }
     }
 

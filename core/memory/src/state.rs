@@ -13,13 +13,13 @@ use crate::{
     MemoryOptions, MemoryReceipt,
     faults::Faults,
     graveyard::Graveyard,
-    lines::{Lines, Token},
+    lines::{LineId, Lines, Token},
     replay::Replay,
     table::{Entry, Place, Table, WorkerId},
     worker::Worker,
 };
 use forebay_contract::{
-    Backlog, Bytes, Count, Message, MessageId, OrderSupport, Outgoing, PublishError, Verdict,
+    Backlog, Count, Message, MessageId, OrderSupport, Outgoing, PublishError, Verdict,
 };
 use std::{
     collections::{BTreeMap, HashSet},
@@ -89,11 +89,6 @@ impl State {
         self.options.order == OrderSupport::KeyAtSource
     }
 
-    /// What orders this message here, if anything does.
-    pub(crate) fn key_of(&self, message: &Message) -> Option<Bytes> {
-        if self.options.order == OrderSupport::None { None } else { message.key.clone() }
-    }
-
     pub(crate) fn try_publish(
         &mut self,
         outgoing: &Outgoing,
@@ -130,41 +125,43 @@ impl State {
     pub(crate) fn insert(&mut self, message: Arc<Message>, due: Instant, now: Instant) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let key = self.key_of(&message);
-        let slot = self.table.insert(Entry { message, seq, due, place: Place::Waiting });
-        self.enter(slot, key.as_ref(), now);
+        let line = match &message.key {
+            Some(key) if self.options.order != OrderSupport::None => Some(self.lines.of(key)),
+            _ => None,
+        };
+        let slot = self.table.insert(Entry { message, seq, line, due, place: Place::Waiting });
+        self.enter(slot, now);
     }
 
     /// Lets a message that is in the table wait for its time, or its turn.
-    pub(crate) fn enter(&mut self, slot: u32, key: Option<&Bytes>, now: Instant) {
+    pub(crate) fn enter(&mut self, slot: u32, now: Instant) {
         let Some(entry) = self.table.get_mut(slot) else { return };
-        let (due, seq) = (entry.due, entry.seq);
+        let (due, seq, line) = (entry.due, entry.seq, entry.line);
         let delayed = due > now;
         entry.place = if delayed { Place::Delayed } else { Place::Waiting };
         if delayed {
             self.delayed.insert((due, seq), slot);
             self.news = true; // somebody may sleep for longer than that
         }
-        match key {
-            Some(key) => {
-                let line = self.lines.of(key);
-                line.waiting.insert(seq, slot);
-                if line.waiting.first_key_value().is_some_and(|(first, _)| *first == seq) {
-                    self.promote(key);
-                }
+        if let Some(id) = line {
+            let line = self.lines.at(id);
+            line.enter((slot, seq));
+            if line.waiting.front() == Some(&(slot, seq)) {
+                self.promote(id);
             }
-            None if !delayed => self.make_ready((slot, seq), None),
-            None => {}
+        } else if !delayed {
+            self.make_ready((slot, seq), None);
         }
     }
 
     /// Makes the first of a line ready, if it is due and nothing stands in its way.
-    pub(crate) fn promote(&mut self, key: &Bytes) {
-        let at_source = self.at_source();
-        let Some(line) = self.lines.by_key.get(key) else { return };
-        let Some(token) = line.next(at_source) else { return };
-        let owner = line.owner;
-        if self.table.get(token.0).is_some_and(|entry| entry.place == Place::Waiting) {
+    pub(crate) fn promote(&mut self, id: LineId) {
+        let line = self.lines.get(id);
+        let (owner, next) = (line.owner, line.next(self.at_source()));
+        let due = |token: &Token| {
+            self.table.get(token.0).is_some_and(|entry| entry.place == Place::Waiting)
+        };
+        if let Some(token) = next.filter(due) {
             self.make_ready(token, owner);
         }
     }
@@ -196,9 +193,8 @@ impl State {
             let ((_, seq), slot) = first.remove_entry();
             let Some(entry) = self.table.get_mut(slot) else { continue };
             entry.place = Place::Waiting;
-            let message = entry.message.clone();
-            match self.key_of(&message) {
-                Some(key) => self.promote(&key),
+            match entry.line {
+                Some(line) => self.promote(line),
                 None => self.make_ready((slot, seq), None),
             }
         }

@@ -4,6 +4,7 @@
 //! epoch, so an old receipt is recognised without remembering anything about it. Slots are reused:
 //! a run of any length needs memory only for what is in the queue at one time.
 
+use crate::lines::LineId;
 use forebay_contract::Message;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -36,6 +37,8 @@ pub(crate) struct Entry {
     pub(crate) message: Arc<Message>,
     /// Its place in the order of publishing; a redriven message gets a new one.
     pub(crate) seq: u64,
+    /// The line of its key, where there is order.
+    pub(crate) line: Option<LineId>,
     /// When it is, or was, to be handed out.
     pub(crate) due: Instant,
     pub(crate) place: Place,

@@ -110,16 +110,11 @@ impl State {
 
     /// Lets go of the lines that a worker owns but holds nothing of.
     fn free_lines(&mut self, id: WorkerId) {
-        let owned = self.lines.by_key.iter_mut().filter(|(_, line)| line.owner == Some(id));
-        let mut freed = Vec::new();
-        for (key, line) in owned {
+        for line_id in self.lines.owned_by(id) {
+            let line = self.lines.at(line_id);
             line.returned.clear();
             line.free_if_done();
-            freed.push(key.clone());
-        }
-        for key in freed {
-            self.promote(&key);
-            self.lines.tidy(&key);
+            self.promote(line_id);
         }
     }
 }
