@@ -7,10 +7,7 @@ use crate::{Receipt, headers, publish, sql, time, tx::Tx, writer::soonest};
 use bytes::Bytes;
 use forebay_contract::{Delivery, History, Lease, Message, MessageId, Scope, Want};
 use rusqlite::{CachedStatement, OptionalExtension, Params, Row, types::Type};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 /// At most this many messages in one claim, and as many expired leases ended beside it.
 const MOST: usize = 512;
@@ -31,9 +28,7 @@ pub(crate) fn claim(
     lease: Duration,
     want: Want,
 ) -> rusqlite::Result<Claimed> {
-    // The worker's end of the lease is taken first: the true one is never earlier.
-    let expires_at = Instant::now() + lease;
-    let now = time::now();
+    let (expires_at, now) = (tx.instant + lease, tx.now);
     let expired = leases(tx, sql::EXPIRED, (queue, now, sql::rows(MOST)))?;
     interrupt(tx, queue, expired)?;
     let deliveries = read(tx, queue, now, Lease { expires_at }, want)?;

@@ -7,6 +7,8 @@ mod dead;
 mod error;
 mod headers;
 mod inbox;
+#[cfg(test)]
+mod model;
 mod open;
 mod options;
 mod publish;

@@ -39,7 +39,7 @@ pub(crate) fn settle(
 
 /// Makes a lease end `by` from now. `false`: it is no longer ours.
 pub(crate) fn extend(tx: &Tx<'_>, receipt: &Receipt, by: Duration) -> rusqlite::Result<bool> {
-    let expires = time::later(time::now(), by);
+    let expires = time::later(tx.now, by);
     Ok(tx.execute(sql::EXTEND, (receipt.seq, receipt.deliveries, expires))? == 1)
 }
 

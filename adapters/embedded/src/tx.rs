@@ -5,7 +5,7 @@
 
 use crate::{sql, time};
 use rusqlite::{Connection, Params};
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 /// How the counters of a queue change.
 #[derive(Clone, Copy, Default)]
@@ -22,6 +22,9 @@ pub(crate) struct Change {
 pub(crate) struct Tx<'a> {
     /// For statements that [`Tx::execute`] does not cover.
     pub(crate) conn: &'a Connection,
+    /// When it began, by the monotonic clock; read before [`Tx::now`], so a lease that is counted
+    /// from here never seems longer than it is.
+    pub(crate) instant: Instant,
     /// When it began.
     pub(crate) now: i64,
     changes: HashMap<i64, Change>,
@@ -30,7 +33,12 @@ pub(crate) struct Tx<'a> {
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(conn: &'a Connection) -> Self {
-        Self { conn, now: time::now(), changes: HashMap::new(), due: HashMap::new() }
+        let instant = Instant::now();
+        Self::at(conn, instant, time::now())
+    }
+
+    pub(crate) fn at(conn: &'a Connection, instant: Instant, now: i64) -> Self {
+        Self { conn, instant, now, changes: HashMap::new(), due: HashMap::new() }
     }
 
     /// Runs a statement and says how many rows it changed. It is compiled once per connection.
