@@ -3,12 +3,31 @@
 use crate::{
     MemoryReceipt,
     lines::Token,
+    replay::Replay,
     state::State,
-    table::{Place, WorkerId},
+    table::{Entry, Place, WorkerId},
 };
-use forebay_contract::{Delivery, Lease, Message, SourceError, Want};
+use forebay_contract::{Delivery, Lease, Message, OrderSupport, Scope, SourceError, Want};
 use std::{collections::VecDeque, sync::Arc};
 use tokio::time::Instant;
+
+/// One call of `take`: what is the same for all that it hands out.
+struct Taking {
+    id: WorkerId,
+    scope: Scope,
+    expires: Option<Instant>,
+    /// How many deliveries there were before.
+    first: usize,
+    /// How many there may be after.
+    full: usize,
+}
+
+impl Taking {
+    fn delivery(&self, message: Arc<Message>, receipt: MemoryReceipt) -> Delivery<MemoryReceipt> {
+        let lease = self.expires.map(|end| Lease { expires_at: end.into_std() });
+        Delivery { message, receipt, scope: self.scope, lease }
+    }
+}
 
 impl State {
     /// Hands out what may go now, up to `want`; nothing is no error.
@@ -33,40 +52,89 @@ impl State {
         if revoked {
             return Ok(());
         }
-        self.refill(want.messages.max(1), now);
-        let expires = self.options.lease.map(|lease| now + lease);
-        let lease = expires.map(|end| Lease { expires_at: end.into_std() });
-        let (mut left, mut room) = (want.messages.max(1), want.bytes);
-        let before = out.len();
-        while left > 0 {
-            let Some((token, mine)) = self.next_token(id) else { break };
-            if !self.may_go(token, id) {
-                continue;
+        let taking = Taking {
+            id,
+            scope,
+            expires: self.options.lease.map(|lease| now + lease),
+            full: out.len() + want.messages.max(1),
+            first: out.len(),
+        };
+        let mut room = want.bytes;
+        if self.options.order == OrderSupport::None {
+            if self.take_turns(&taking, &mut room, out) {
+                self.take_made(&taking, &mut room, now, out);
             }
-            let Some(entry) = self.table.get(token.0) else { continue };
-            let size = entry.message.size();
-            if size > room && out.len() > before {
-                self.tokens(id, mine, token).push_front(token);
-                break;
-            }
-            room = room.saturating_sub(size);
-            left -= 1;
-            let message = self.hand_out(token.0, id, expires);
-            out.push(Delivery { message, receipt: self.table.receipt(token.0), scope, lease });
+        } else {
+            self.make_ahead(want.messages, now);
+            self.take_turns(&taking, &mut room, out);
         }
         Ok(())
     }
 
-    /// Makes replayed messages, as many as are asked for.
-    fn refill(&mut self, wanted: usize, now: Instant) {
+    /// Hands out what is ready, in turn; whether there is room for more.
+    fn take_turns(
+        &mut self,
+        taking: &Taking,
+        room: &mut usize,
+        out: &mut Vec<Delivery<MemoryReceipt>>,
+    ) -> bool {
+        while out.len() < taking.full {
+            let Some((token, mine)) = self.next_token(taking.id) else { break };
+            if !self.may_go(token, taking.id) {
+                continue;
+            }
+            let Some(entry) = self.table.get(token.0) else { continue };
+            let size = entry.message.size();
+            if size > *room && out.len() > taking.first {
+                self.tokens(taking.id, mine, token).push_front(token);
+                return false;
+            }
+            *room = room.saturating_sub(size);
+            let message = self.hand_out(token.0, taking.id, taking.expires);
+            out.push(taking.delivery(message, self.table.receipt(token.0)));
+        }
+        true
+    }
+
+    /// Hands out replayed messages that nothing orders: they are made when it is their turn.
+    fn take_made(
+        &mut self,
+        taking: &Taking,
+        room: &mut usize,
+        now: Instant,
+        out: &mut Vec<Delivery<MemoryReceipt>>,
+    ) {
+        while out.len() < taking.full {
+            let Some(replay) = &mut self.replay else { return };
+            let size = replay.next_size();
+            if size > *room && out.len() > taking.first {
+                return;
+            }
+            let Some((message, template)) = replay.make() else { return };
+            *room = room.saturating_sub(size);
+            let seq = self.new_seq();
+            let (id, expires, template) = (taking.id, taking.expires, Some(template));
+            let place = Place::Out { worker: id, expires };
+            let entry =
+                Entry { message: message.clone(), seq, line: None, template, due: now, place };
+            let slot = self.table.insert(entry);
+            self.out += 1;
+            if let Some(end) = expires {
+                self.leases.insert((end, seq), slot);
+                self.news = true; // somebody may sleep for longer than that
+            }
+            out.push(taking.delivery(message, self.table.receipt(slot)));
+        }
+    }
+
+    /// Makes replayed messages where keys order them, some more than are asked for.
+    fn make_ahead(&mut self, wanted: usize, now: Instant) {
         let Some(replay) = &self.replay else { return };
-        let waiting = self.table.len() - self.out;
-        let ordered = self.options.order != forebay_contract::OrderSupport::None;
-        for _ in 0..replay.missing(waiting, wanted, ordered) {
-            let Some(message) = self.replay.as_mut().map(crate::replay::Replay::make) else {
+        for _ in 0..replay.missing(self.table.len() - self.out, wanted) {
+            let Some((message, template)) = self.replay.as_mut().and_then(Replay::make) else {
                 return;
             };
-            self.insert(message, now, now);
+            self.insert(message, Some(template), now, now);
         }
     }
 

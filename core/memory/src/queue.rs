@@ -72,12 +72,12 @@ impl MemoryQueue {
         MemorySource::new(self)
     }
 
-    /// Lets the queue hand out `count` messages beside those published: copies of the templates in
-    /// turn, with the identities 0, 1, …, each made when it is asked for, so that the run needs no
-    /// more memory than its window.
+    /// Lets the queue hand out `count` messages beside those published, which go first: copies of the
+    /// templates in turn, with the identities 0, 1, …, each made when it is asked for, so that the
+    /// run needs no more memory than its window. Ends an earlier replay.
     pub fn replay(&self, templates: Vec<Message>, count: u64) {
         self.shared.with(|state, _| {
-            state.replay = Some(Replay::new(templates, count));
+            state.start_replay(Replay::new(templates, count));
             state.news = true;
         });
     }

@@ -1,43 +1,82 @@
 //! Messages made when they are asked for: millions of them, in flat memory.
+//!
+//! The queue is there to measure the runtime, so it should cost little beside it: the memory of a
+//! message that is done, and that nobody holds any more, is used for a later one.
 
-use forebay_contract::Message;
-use std::sync::Arc;
+use forebay_contract::{History, Message};
+use std::{collections::VecDeque, sync::Arc};
 
 /// How many made messages may wait for their turn, so that in key order a blocked key does not hide
 /// all others.
 const AHEAD: usize = 1024;
 
+/// How many messages that are done are kept for their memory.
+const SPENT: usize = 1024;
+
 /// Copies of a few templates, in turn, each with an identity of its own.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    templates: Vec<Message>,
+    templates: Vec<Template>,
     next: u64,
     left: u64,
+}
+
+#[derive(Debug)]
+struct Template {
+    message: Message,
+    /// Copies that are done; whoever settled them may still hold them for a moment.
+    spent: VecDeque<Arc<Message>>,
 }
 
 impl Replay {
     pub(crate) fn new(templates: Vec<Message>, count: u64) -> Self {
         let left = if templates.is_empty() { 0 } else { count };
-        Self { templates, next: 0, left }
+        let template = |message| Template { message, spent: VecDeque::new() };
+        Self { templates: templates.into_iter().map(template).collect(), next: 0, left }
     }
 
     pub(crate) fn left(&self) -> u64 {
         self.left
     }
 
-    /// How many more are to be made now.
-    pub(crate) fn missing(&self, waiting: usize, wanted: usize, ordered: bool) -> usize {
-        let level = if ordered { wanted.max(AHEAD) } else { wanted };
+    /// How many more are to be made now, in key order.
+    pub(crate) fn missing(&self, waiting: usize, wanted: usize) -> usize {
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-        level.saturating_sub(waiting).min(left)
+        wanted.max(AHEAD).saturating_sub(waiting).min(left)
     }
 
-    /// The next message; one allocation.
-    pub(crate) fn make(&mut self) -> Arc<Message> {
-        let template = &self.templates[(self.next % self.templates.len() as u64) as usize];
-        let message = Message { id: self.next.into(), deliveries: Some(1), ..template.clone() };
+    /// How large the next message is.
+    pub(crate) fn next_size(&self) -> usize {
+        let i = (self.next % self.templates.len().max(1) as u64) as usize;
+        self.templates.get(i).map_or(0, |template| template.message.size())
+    }
+
+    /// The next message, and its template; `None` once all are made.
+    pub(crate) fn make(&mut self) -> Option<(Arc<Message>, u32)> {
+        self.left = self.left.checked_sub(1)?;
+        let id = self.next.into();
+        let i = (self.next % self.templates.len() as u64) as u32;
         self.next += 1;
-        self.left -= 1;
-        Arc::new(message)
+        let template = &mut self.templates[i as usize];
+        if let Some(mut spent) = template.spent.pop_front()
+            && let Some(message) = Arc::get_mut(&mut spent)
+        {
+            // All else is as the template has it: nothing here changes it.
+            message.id = id;
+            (message.attempt, message.interrupted, message.deliveries) = (0, 0, Some(1));
+            message.history = History::new();
+            return Some((spent, i));
+        }
+        let message = Message { id, deliveries: Some(1), ..template.message.clone() };
+        Some((Arc::new(message), i))
+    }
+
+    /// Takes back a message that is done.
+    pub(crate) fn spend(&mut self, message: Arc<Message>, template: u32) {
+        if let Some(template) = self.templates.get_mut(template as usize)
+            && template.spent.len() < SPENT
+        {
+            template.spent.push_back(message);
+        }
     }
 }

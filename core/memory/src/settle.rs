@@ -90,6 +90,9 @@ impl State {
             }
             self.lines.tidy(id);
         }
+        if let (Some(template), Some(replay)) = (entry.template, &mut self.replay) {
+            replay.spend(entry.message, template);
+        }
     }
 
     /// Makes a worker's hand-out last for this long from now on.
@@ -130,7 +133,7 @@ impl State {
             let mut message = letter.message.clone();
             (message.attempt, message.interrupted, message.deliveries) = (0, 0, Some(1));
             message.redrives = message.redrives.saturating_add(1);
-            self.insert(Arc::new(message), now, now);
+            self.insert(Arc::new(message), None, now, now);
         }
         letters
     }

@@ -73,7 +73,7 @@ impl State {
             unheard: HashSet::new(),
             notes: Vec::new(),
             news: false,
-            next_seq: 1,
+            next_seq: 0,
             next_scope: 1,
             origin: (now, SystemTime::now()),
         }
@@ -108,7 +108,7 @@ impl State {
     }
 
     fn publish(&mut self, outgoing: &Outgoing, now: Instant) -> MessageId {
-        let id = outgoing.id.clone().unwrap_or_else(|| MessageId::from(self.next_seq));
+        let id = outgoing.id.clone().unwrap_or_else(|| MessageId::from(self.next_seq + 1));
         let message = Message {
             key: outgoing.key.clone(),
             headers: outgoing.headers.clone(),
@@ -117,19 +117,35 @@ impl State {
             ..Message::new(id.clone(), outgoing.payload.clone())
         };
         let due = now + outgoing.delay.unwrap_or_default();
-        self.insert(Arc::new(message), due, now);
+        self.insert(Arc::new(message), None, due, now);
         id
     }
 
-    /// Puts a message at the end of the queue.
-    pub(crate) fn insert(&mut self, message: Arc<Message>, due: Instant, now: Instant) {
-        let seq = self.next_seq;
+    pub(crate) fn start_replay(&mut self, replay: Replay) {
+        self.table.iter_mut().for_each(|entry| entry.template = None);
+        self.replay = Some(replay);
+    }
+
+    pub(crate) fn new_seq(&mut self) -> u64 {
         self.next_seq += 1;
+        self.next_seq
+    }
+
+    /// Puts a message at the end of the queue.
+    pub(crate) fn insert(
+        &mut self,
+        message: Arc<Message>,
+        template: Option<u32>,
+        due: Instant,
+        now: Instant,
+    ) {
+        let seq = self.new_seq();
         let line = match &message.key {
             Some(key) if self.options.order != OrderSupport::None => Some(self.lines.of(key)),
             _ => None,
         };
-        let slot = self.table.insert(Entry { message, seq, line, due, place: Place::Waiting });
+        let place = Place::Waiting;
+        let slot = self.table.insert(Entry { message, seq, line, template, due, place });
         self.enter(slot, now);
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     /// The line of its key, where there is order.
     pub(crate) line: Option<LineId>,
+    /// The template that a replayed message was made from.
+    pub(crate) template: Option<u32>,
     /// When it is, or was, to be handed out.
     pub(crate) due: Instant,
     pub(crate) place: Place,
@@ -107,6 +109,10 @@ impl Table {
     /// Slots and their messages, in no useful order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
         (0..).zip(&self.slots).filter_map(|(i, slot)| Some((i, slot.entry.as_ref()?)))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut())
     }
 
     /// The slots that a worker holds.
