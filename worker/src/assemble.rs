@@ -12,10 +12,7 @@ use forebay::{
     BatchOptions, Builder, Invoke, Raw, Source, Worker,
     policy::{self, Breaker, Gradient2Settings, PolicyError, TokenBucket},
 };
-use std::{path::Path, time::Duration};
-
-/// Batches of a handler that takes several messages, unless the config says how large.
-const BATCH: Batch = Batch { size: 100, bytes: 1 << 20, age: Duration::from_millis(20) };
+use std::path::Path;
 
 /// What is done with a worker once it has been put together.
 pub(crate) trait Start {
@@ -38,25 +35,19 @@ pub(crate) struct Assemble<'a, A> {
 impl<A: Start> Consumer for Assemble<'_, A> {
     async fn consume<S: Source>(self, source: S) -> Result<(), CliError> {
         let settings = self.settings(source).map_err(|error| self.refused(&error))?;
-        let batch = self.config.worker.batch;
-        match self.handlers {
-            Handlers::Http(handler) => match batch {
-                Some(batch) => {
-                    let builder = settings.batch_handler(options(batch), handler);
-                    build(self.file, builder, self.then).await
-                }
-                None => build(self.file, settings.handler(handler), self.then).await,
-            },
-            Handlers::Command(handler) => {
-                build(self.file, settings.handler(handler), self.then).await
+        let (file, then) = (self.file, self.then);
+        match (self.handlers, self.config.worker.batch) {
+            (Handlers::Http(handler), None) => build(file, settings.handler(handler), then).await,
+            (Handlers::Http(handler), Some(batch)) => {
+                build(file, settings.batch_handler(options(batch), handler), then).await
             }
-            Handlers::Sqlite(handler) => {
-                let builder = settings.batch_handler(options(batch.unwrap_or(BATCH)), handler);
-                build(self.file, builder, self.then).await
+            (Handlers::Sqlite(handler), batch) => {
+                // The config has filled it in; one row at a time would be right as well.
+                let batch = batch.map_or(BatchOptions::of(1), options);
+                build(file, settings.batch_handler(batch, handler), then).await
             }
-            Handlers::Stdout(handler) => {
-                build(self.file, settings.handler(handler), self.then).await
-            }
+            (Handlers::Command(handler), _) => build(file, settings.handler(handler), then).await,
+            (Handlers::Stdout(handler), _) => build(file, settings.handler(handler), then).await,
         }
     }
 }
@@ -65,24 +56,23 @@ impl<A> Assemble<'_, A> {
     fn settings<S: Source>(&self, source: S) -> Result<Builder<S, Raw>, PolicyError> {
         let worker = &self.config.worker;
         let breaker = self.config.breaker.map(Breaker::new).transpose()?;
+        let concurrency = match worker.concurrency {
+            Concurrency::Fixed(limit) => policy::Concurrency::fixed(limit),
+            Concurrency::Adaptive { min, max } => {
+                let usual = Gradient2Settings::default();
+                let initial = usual.initial.clamp(min, max);
+                let settings = Gradient2Settings { initial, min, max, ..usual };
+                policy::Concurrency::gradient2(settings)?
+            }
+        };
         let mut builder = Worker::builder(source)
             .decode(Raw)
             .name(self.config.name())
+            .concurrency(concurrency)
             .retry(self.config.retry)
             .breaker(breaker)
             .timeout(worker.timeout)
             .drain_timeout(worker.drain_timeout);
-        if let Some(concurrency) = worker.concurrency {
-            builder = builder.concurrency(match concurrency {
-                Concurrency::Fixed(limit) => policy::Concurrency::fixed(limit),
-                Concurrency::Adaptive { min, max } => {
-                    let usual = Gradient2Settings::default();
-                    let initial = usual.initial.clamp(min, max);
-                    let settings = Gradient2Settings { initial, min, max, ..usual };
-                    policy::Concurrency::gradient2(settings)?
-                }
-            });
-        }
         if let Some(rate) = worker.rate {
             builder = builder.rate(TokenBucket::new(rate.per_second, rate.burst)?);
         }

@@ -51,10 +51,13 @@ fn line(name: &str, status: &Status, per_second: f64, backlog: Option<&Backlog>)
     let (counts, gate) = (&status.counts, &status.gate);
     let waiting = backlog.and_then(|backlog| backlog.ready).map(|count| count.value.to_string());
     let oldest = backlog.and_then(|backlog| backlog.oldest_age).map(output::age);
+    let state = match state(status) {
+        RUNNING => String::new(),
+        state => format!(" [{state}]"),
+    };
     format!(
-        "{name}  {}  {}/{} running  {per_second:.0}/s  done {}  retried {}  dead {}  waiting {}  \
+        "{name}{state}  {}/{} in flight  {per_second:.0}/s  done {}  retried {}  dead {}  waiting {}  \
          oldest {}",
-        state(status),
         gate.in_flight,
         gate.limit,
         counts.acked,
@@ -65,6 +68,8 @@ fn line(name: &str, status: &Status, per_second: f64, backlog: Option<&Backlog>)
     )
 }
 
+const RUNNING: &str = "running";
+
 fn state(status: &Status) -> &'static str {
     match (status.phase, status.gate.breaker) {
         (WorkerPhase::Draining, _) => "draining",
@@ -73,7 +78,7 @@ fn state(status: &Status) -> &'static str {
         (_, _) if status.paused => "paused",
         (_, Some(BreakerState::Open { .. })) => "breaker open",
         (_, Some(BreakerState::HalfOpen)) => "breaker probing",
-        _ => "running",
+        _ => RUNNING,
     }
 }
 

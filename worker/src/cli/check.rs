@@ -88,13 +88,10 @@ fn plan(config: &Config, state: String) -> Vec<(&'static str, String)> {
 fn worker(config: &Config) -> String {
     let worker = &config.worker;
     let mut parts = vec![format!("`{}`", config.name())];
-    match worker.concurrency {
-        Some(Concurrency::Fixed(limit)) => parts.push(format!("{limit} at once")),
-        Some(Concurrency::Adaptive { min, max }) => {
-            parts.push(format!("{min} to {max} at once, as it goes"));
-        }
-        None => {}
-    }
+    parts.push(match worker.concurrency {
+        Concurrency::Fixed(limit) => format!("{limit} at once"),
+        Concurrency::Adaptive { min, max } => format!("{min} to {max} at once, as it goes"),
+    });
     if let Some(rate) = worker.rate {
         parts.push(format!("{} per second (burst {})", rate.per_second, rate.burst));
     }

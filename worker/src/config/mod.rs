@@ -93,32 +93,17 @@ impl Config {
         let mut document = Document::new(file, text)?;
         document.expand("")?;
         let raw: RawConfig = document.parse()?;
-        let worker = raw.worker.check(&document)?;
-        let config = Self {
-            source: raw.source.check(&document)?,
+        let source = raw.source.check(&document)?;
+        let handler = raw.handler.check(raw.worker.timeout(), &document)?;
+        let worker = raw.worker.check(&handler, &document)?;
+        Ok(Self {
+            source,
             retry: raw.retry.check(&document)?,
             breaker: raw.breaker.check(worker.timeout, &document)?,
-            worker,
-            handler: raw.handler.check(&document)?,
             log: raw.log.check(&document)?,
-        };
-        config.check_relations(&document)?;
-        Ok(config)
-    }
-
-    /// What can only be seen across tables.
-    fn check_relations(&self, document: &Document<'_>) -> Result<(), ConfigError> {
-        match &self.handler {
-            HandlerConfig::Http(http) if http.timeout > self.worker.timeout => Err(document
-                .error("handler.http.timeout", "it is longer than `worker.timeout`")
-                .help("the worker would call the request off first: raise `worker.timeout`")),
-            HandlerConfig::Command(_) | HandlerConfig::Stdout(_) if self.worker.batch.is_some() => {
-                Err(document
-                    .error("worker.batch", "this handler takes one message at a time")
-                    .help("remove it: only `handler.http` and `handler.sqlite` take batches"))
-            }
-            _ => Ok(()),
-        }
+            worker,
+            handler,
+        })
     }
 }
 

@@ -18,7 +18,7 @@ fn parse_with(more: &str) -> Result<Config, String> {
 #[test]
 fn the_template_is_valid_as_it_is() {
     let config = parse(TEMPLATE).unwrap();
-    assert_eq!(config.worker.concurrency, Some(Concurrency::Fixed(8)));
+    assert_eq!(config.worker.concurrency, Concurrency::Fixed(8));
     assert_eq!(config.retry.longest_delay(), Duration::from_secs(600));
     assert!(matches!(config.handler, HandlerConfig::Stdout(_)));
 }
@@ -114,7 +114,7 @@ fn a_wrong_value_says_what_it_may_be() {
             "[worker.concurrency.adaptive]\nmin = 9\nmax = 3",
             "w.toml:5: worker.concurrency.adaptive: min 9 is above max 3",
         ),
-        ("[worker]\nrate = { per_second = 0 }", "worker.rate.per_second: it must be above 0"),
+        ("[worker]\nrate = { per_second = 0 }", "w.toml:6: worker.rate.per_second: it is 0.0"),
         (
             "[worker]\nbatch = { size = 10 }",
             "worker.batch: this handler takes one message at a time",
@@ -191,11 +191,22 @@ fn secrets_come_from_files_and_the_environment_and_are_not_shown() {
     let config = parse(&text).unwrap();
     let HandlerConfig::Http(http) = &config.handler else { panic!("{config:?}") };
     assert_eq!(http.headers["a"], "hunter2");
-    assert_eq!(http.shown_url, "https://u:pw@x/${PATH}");
+    assert_eq!(http.shown_url, "https://u:***@x/${PATH}");
     assert!(!format!("{config:?}").contains("hunter2"));
     let plain = parse(&format!("{SOURCE}[handler.http]\nurl = 'https://u:pw@x/'")).unwrap();
     let HandlerConfig::Http(http) = &plain.handler else { panic!("{plain:?}") };
     assert_eq!(http.shown_url, "https://u:***@x/");
+}
+
+#[test]
+fn what_a_handler_has_a_use_for_is_its_default() {
+    let usual = |handler: &str| parse(&format!("{SOURCE}{handler}")).unwrap().worker;
+    let http = usual("[worker]\ntimeout = '5s'\n[handler.http]\nurl = 'http://x/'");
+    assert_eq!((http.concurrency, http.batch.is_none()), (Concurrency::Fixed(64), true));
+    let sqlite = usual("[handler.sqlite]\npath = 'x'\nstatement = ''");
+    assert_eq!(sqlite.concurrency, Concurrency::Fixed(2));
+    assert_eq!(sqlite.batch.map(|batch| batch.size), Some(100));
+    assert_eq!(usual(STDOUT).concurrency, Concurrency::Fixed(1));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! `[worker]`: how many at once, how fast, how long.
 
 use super::{
+    HandlerConfig,
     document::Document,
     error::ConfigError,
     values::{Size, Span},
 };
+use forebay::policy::TokenBucket;
 use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor, value::MapAccessDeserializer},
@@ -17,14 +19,14 @@ pub(crate) struct WorkerConfig {
     /// Its name in logs; `None`: the queue's.
     pub(crate) name: Option<String>,
     /// How many messages are handled at once.
-    pub(crate) concurrency: Option<Concurrency>,
+    pub(crate) concurrency: Concurrency,
     /// How many messages are started per second, and at once after a pause.
     pub(crate) rate: Option<Rate>,
     /// How long a handler may take.
     pub(crate) timeout: Duration,
     /// Whether messages with one key are handled one at a time, oldest first.
     pub(crate) ordered: bool,
-    /// How messages are gathered for handlers that take several.
+    /// How messages are gathered; `None`: the handler is called for one at a time.
     pub(crate) batch: Option<Batch>,
     /// How much may be received and not settled.
     pub(crate) window: Option<WindowConfig>,
@@ -76,6 +78,9 @@ pub(crate) struct WindowConfig {
     /// Bytes.
     pub(crate) bytes: usize,
 }
+
+/// The batches of `handler.sqlite`, which always writes several rows in a transaction.
+const SQLITE_BATCH: Batch = Batch { size: 100, bytes: 1 << 20, age: Duration::from_millis(20) };
 
 const fn one() -> u32 {
     1
@@ -140,61 +145,86 @@ const fn window_bytes() -> Size {
 }
 
 impl RawWorker {
-    pub(super) fn check(self, document: &Document<'_>) -> Result<WorkerConfig, ConfigError> {
-        let at_least_one = |key: &str, value: usize| match value {
-            0 => Err(document.error(key, "it is 0, and nothing would ever run").help("at least 1")),
-            _ => Ok(()),
-        };
-        match self.concurrency {
-            Some(Concurrency::Fixed(n)) => at_least_one("worker.concurrency", n as usize)?,
-            Some(Concurrency::Adaptive { min, max }) => {
-                at_least_one("worker.concurrency.adaptive.min", min as usize)?;
-                if min > max {
-                    return Err(document
-                        .error(
-                            "worker.concurrency.adaptive",
-                            format!("min {min} is above max {max}"),
-                        )
-                        .help("swap them"));
-                }
-            }
-            None => {}
-        }
-        if let Some(rate) = self.rate {
-            if !(rate.per_second.is_finite() && rate.per_second > 0.0) {
-                return Err(document
-                    .error("worker.rate.per_second", "it must be above 0")
-                    .help("leave `rate` out for no limit; 0.5 is one message every two seconds"));
-            }
-            at_least_one("worker.rate.burst", rate.burst as usize)?;
-        }
-        if let Some(batch) = &self.batch {
-            at_least_one("worker.batch.size", batch.size)?;
-            at_least_one("worker.batch.bytes", batch.bytes.0)?;
-        }
-        if let Some(window) = &self.window {
-            at_least_one("worker.window.messages", window.messages)?;
-            at_least_one("worker.window.bytes", window.bytes.0)?;
-        }
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout.0
+    }
+
+    pub(super) fn check(
+        self,
+        handler: &HandlerConfig,
+        document: &Document<'_>,
+    ) -> Result<WorkerConfig, ConfigError> {
         if self.timeout.0.is_zero() {
             return Err(document.error("worker.timeout", "it is 0").help("\"30s\" is the default"));
         }
+        let concurrency = self.concurrency.unwrap_or_else(|| handler.usual_concurrency());
+        concurrency.check(document)?;
+        if let Some(rate) = self.rate {
+            TokenBucket::new(rate.per_second, rate.burst).map_err(|error| {
+                let key = if error.setting == "burst" { "burst" } else { "per_second" };
+                document
+                    .error(&format!("worker.rate.{key}"), format!("it is {}", error.value))
+                    .help(format!("{}; leave `rate` out for no limit", error.allowed))
+            })?;
+        }
         Ok(WorkerConfig {
+            concurrency,
+            batch: self.batch(handler, document)?,
+            window: self.window(document)?,
             name: self.name,
-            concurrency: self.concurrency,
             rate: self.rate,
             timeout: self.timeout.0,
             ordered: self.ordered,
-            batch: self.batch.map(|raw| Batch {
-                size: raw.size,
-                bytes: raw.bytes.0,
-                age: raw.age.0,
-            }),
-            window: self
-                .window
-                .map(|raw| WindowConfig { messages: raw.messages, bytes: raw.bytes.0 }),
             drain_timeout: self.drain_timeout.0,
         })
+    }
+
+    fn batch(
+        &self,
+        handler: &HandlerConfig,
+        document: &Document<'_>,
+    ) -> Result<Option<Batch>, ConfigError> {
+        let Some(RawBatch { size, bytes: Size(bytes), age: Span(age) }) = self.batch else {
+            return Ok(matches!(handler, HandlerConfig::Sqlite(_)).then_some(SQLITE_BATCH));
+        };
+        if !handler.takes_batches() {
+            return Err(document
+                .error("worker.batch", "this handler takes one message at a time")
+                .help("remove it: only `handler.http` and `handler.sqlite` take batches"));
+        }
+        at_least_one("worker.batch.size", size, document)?;
+        at_least_one("worker.batch.bytes", bytes, document)?;
+        Ok(Some(Batch { size, bytes, age }))
+    }
+
+    fn window(&self, document: &Document<'_>) -> Result<Option<WindowConfig>, ConfigError> {
+        let Some(RawWindow { messages, bytes: Size(bytes) }) = self.window else {
+            return Ok(None);
+        };
+        at_least_one("worker.window.messages", messages, document)?;
+        at_least_one("worker.window.bytes", bytes, document)?;
+        Ok(Some(WindowConfig { messages, bytes }))
+    }
+}
+
+fn at_least_one(key: &str, value: usize, document: &Document<'_>) -> Result<(), ConfigError> {
+    match value {
+        0 => Err(document.error(key, "it is 0, and nothing would ever run").help("at least 1")),
+        _ => Ok(()),
+    }
+}
+
+impl Concurrency {
+    fn check(self, document: &Document<'_>) -> Result<(), ConfigError> {
+        match self {
+            Self::Fixed(limit) => at_least_one("worker.concurrency", limit as usize, document),
+            Self::Adaptive { min, max } if min > max => Err(document
+                .error("worker.concurrency.adaptive", format!("min {min} is above max {max}"))
+                .help("swap them")),
+            Self::Adaptive { min, .. } => {
+                at_least_one("worker.concurrency.adaptive.min", min as usize, document)
+            }
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! `[handler.sqlite]` with a real database.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, wait_until};
 use rusqlite::Connection;
-use std::{thread, time::Duration};
 
 const SCHEMA: &str = "CREATE TABLE orders (
     id TEXT PRIMARY KEY, customer INTEGER NOT NULL CHECK (customer > 0), note TEXT,
@@ -83,8 +82,7 @@ fn a_busy_database_is_waited_for() {
     bench.send(&[r#"{"id": "o-1", "customer": {"number": 7}}"#]);
     shop.execute_batch("BEGIN IMMEDIATE").unwrap();
     let worker = bench.run();
-    thread::sleep(Duration::from_millis(300));
-    assert_eq!(bench.depth()["leased"], 1);
+    wait_until("it is taken", || bench.depth()["leased"] == 1);
     shop.execute_batch("ROLLBACK").unwrap();
     bench.wait_until_empty();
     worker.stop().ok();

@@ -48,7 +48,7 @@ pub(super) struct Send {
 
     /// The messages; a single `-` reads standard input
     #[arg(value_name = "PAYLOAD", required_unless_present = "file", conflicts_with = "file")]
-    #[arg(help_heading = None)]
+    #[arg(allow_negative_numbers = true)]
     payloads: Vec<String>,
 
     /// Read the messages from a file, one per line; `-` is standard input
