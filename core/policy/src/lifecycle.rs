@@ -114,6 +114,8 @@ impl Lifecycle {
 
     /// Somebody asks the worker to end, or to make haste. Returns the phase entered.
     pub fn signal(&mut self, now: Moment) -> Option<Phase> {
+        // Late, it buys no time: the deadline that has passed counts.
+        let now = now.min(self.deadline);
         match self.phase {
             Phase::Running => self.enter(Phase::Draining, now),
             Phase::Draining => self.enter(Phase::Cancelling, now),
@@ -165,5 +167,101 @@ impl Lifecycle {
         let running = self.phase == Phase::Running;
         assert!(!running || self.deadline == Moment::NEVER, "a running worker has no deadline");
         assert!(self.last_deadline() >= self.deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Phase::{Cancelling, Draining, Running, Stopped};
+    use proptest::prelude::*;
+
+    const START: Moment = Moment::from_millis(1_000);
+    const DRAIN: Duration = Duration::from_secs(30);
+    const CANCEL: Duration = Duration::from_secs(3);
+
+    /// A worker that has had this many signals.
+    fn after(signals: usize) -> Lifecycle {
+        let mut worker = Lifecycle::new(DRAIN, CANCEL);
+        for _ in 0..signals {
+            worker.signal(START);
+        }
+        worker
+    }
+
+    #[test]
+    fn every_transition_of_the_table() {
+        let table = [
+            (Running, Some(Draining), None, None),
+            (Draining, Some(Cancelling), Some(Cancelling), Some(Stopped)),
+            (Cancelling, Some(Stopped), Some(Stopped), Some(Stopped)),
+            (Stopped, None, None, None),
+        ];
+        for (signals, (phase, on_signal, on_deadline, on_idle)) in table.into_iter().enumerate() {
+            assert_eq!(after(signals).phase(), phase);
+            assert_eq!(after(signals).signal(START), on_signal);
+            let mut worker = after(signals);
+            let deadline = worker.next_deadline();
+            assert_eq!(worker.tick(deadline - Duration::from_nanos(1)), None);
+            assert_eq!(worker.tick(deadline), on_deadline);
+            assert_eq!(after(signals).idle(), on_idle);
+        }
+    }
+
+    #[test]
+    fn deadlines_follow_one_another() {
+        let mut worker = after(0);
+        assert_eq!(worker.last_deadline(), Moment::NEVER);
+        worker.signal(START);
+        assert_eq!(worker.next_deadline(), START + DRAIN);
+        assert_eq!(worker.last_deadline(), START + DRAIN + CANCEL);
+        assert_eq!(worker.tick(START + DRAIN + Duration::from_secs(1)), Some(Cancelling));
+        assert_eq!(worker.next_deadline(), START + DRAIN + CANCEL, "being late buys no time");
+        assert_eq!(after(1).tick(START + DRAIN + CANCEL), Some(Stopped), "very late");
+    }
+
+    #[test]
+    fn an_early_end_leaves_its_time_to_the_settler_and_the_source() {
+        let mut worker = after(1);
+        worker.idle();
+        assert_eq!(worker.next_deadline(), Moment::NEVER);
+        assert_eq!(worker.last_deadline(), START + DRAIN + CANCEL);
+        assert_eq!(after(3).last_deadline(), START, "but not when somebody will not wait");
+    }
+
+    #[test]
+    fn whatever_way_it_goes_no_duty_is_left_out() {
+        for phase in [Draining, Cancelling] {
+            assert!(phase.duties().starts_with(Draining.duties()));
+        }
+        assert!(Running.duties().is_empty());
+        assert!(Cancelling.duties().contains(&Duty::CancelHandlers));
+        assert_eq!(Stopped.duties(), [Duty::FlushSettler, Duty::CloseSource]);
+    }
+
+    proptest! {
+        #[test]
+        fn it_only_goes_forward_and_ends_in_time(
+            steps in prop::collection::vec((0u8..4, 0u64..5_000), 0..60),
+        ) {
+            let mut worker = after(0);
+            let (mut now, mut last) = (START, Moment::NEVER);
+            for (kind, millis) in steps {
+                now = now + Duration::from_millis(millis);
+                let before = worker.phase();
+                let entered = match kind {
+                    0 => worker.signal(now),
+                    1 => worker.idle(),
+                    _ => worker.tick(now),
+                };
+                prop_assert_eq!(entered.unwrap_or(before), worker.phase());
+                prop_assert!(worker.phase() >= before);
+                prop_assert!(worker.last_deadline() <= last, "a deadline was put off");
+                last = worker.last_deadline();
+                worker.tick(now);
+                prop_assert!(now < last || worker.phase() == Stopped);
+                worker.invariants();
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     Moment,
     arena::{Arena, List, NIL},
 };
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table::Entry};
 use std::{
     collections::VecDeque,
     hash::{BuildHasher, Hash, RandomState},
@@ -38,6 +38,19 @@ pub(super) struct Lane<K, Id> {
     /// finds it full is turned away all the same, only not remembered.
     pub(super) away: VecDeque<Id>,
     pub(super) wait: Wait,
+}
+
+impl<K, Id> Lane<K, Id> {
+    const fn new(key: K, hash: u64) -> Self {
+        Self {
+            key,
+            hash,
+            state: State::Empty,
+            queue: List::EMPTY,
+            away: VecDeque::new(),
+            wait: Wait::No,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -100,31 +113,19 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
             }
             Some(key) => {
                 let hash = self.hasher.hash_one(&key);
-                match self.table.find(hash, |&lane| self.lanes[lane].key == key) {
-                    Some(&lane) => self.push_to(lane, id, item),
-                    None => self.open(key, hash, id, item),
-                }
+                let same = |&lane: &u32| self.lanes[lane].key == key;
+                let lane = match self.table.entry(hash, same, |&lane| self.lanes[lane].hash) {
+                    Entry::Occupied(found) => *found.get(),
+                    Entry::Vacant(place) => {
+                        let lane = self.lanes.insert(Lane::new(key, hash));
+                        *place.insert(lane).get()
+                    }
+                };
+                self.push_to(lane, id, item)
             }
         };
         self.check();
         answer
-    }
-
-    /// A key's first message opens its lane.
-    fn open(&mut self, key: K, hash: u64, id: Id, item: T) -> Push<T> {
-        let at = self.parked.insert(Parked { lane: NIL, id: Some(id), item });
-        let lane = self.lanes.insert(Lane {
-            key,
-            hash,
-            state: State::Ready(at),
-            queue: List::EMPTY,
-            away: VecDeque::new(),
-            wait: Wait::No,
-        });
-        self.parked[at].lane = lane;
-        self.parked.push_back(&mut self.ready, at);
-        self.table.insert_unique(hash, lane, |&lane| self.lanes[lane].hash);
-        Push::Queued
     }
 
     fn push_to(&mut self, at: u32, id: Id, item: T) -> Push<T> {

@@ -234,3 +234,6 @@ impl<K: Hash + Eq, Id: Eq, T> Lanes<K, Id, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

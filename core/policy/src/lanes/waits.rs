@@ -56,7 +56,8 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
 
     /// Something came back: the rest gets its full time again.
     pub(super) fn progress(&mut self, at: u32) {
-        let more = !self.lanes[at].away.is_empty();
+        let lane = &self.lanes[at];
+        let more = !lane.away.is_empty() || matches!(lane.state, State::Waiting(_));
         self.wait(at, if more { Wait::Unstamped } else { Wait::No });
     }
 

@@ -163,3 +163,74 @@ impl<const BITS: u32> Digits<BITS> {
         self.shift == 0 && self.value == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 3_000;
+
+    /// Lengths of all sizes, an even number of them.
+    fn lengths() -> impl Strategy<Value = Vec<u64>> {
+        let length = prop_oneof![
+            8 => 1u64..4,
+            4 => 1u64..100,
+            1 => 1u64..1_000_000,
+            1 => any::<u64>().prop_map(|n| n.max(1)),
+        ];
+        prop::collection::vec((length.clone(), length), 0..100)
+            .prop_map(|pairs| pairs.into_iter().flat_map(|(open, done)| [open, done]).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn every_encoding_reads_back(lengths in lengths()) {
+            let ways = [Some(bytes(&lengths)), Some(nibbles(&lengths)), bitset(&lengths, LIMIT)];
+            let shortest = encode(&lengths, LIMIT);
+            for written in ways.into_iter().chain([shortest]).flatten() {
+                prop_assert_eq!(decode(&written), Some(lengths.clone()), "tag {}", written[0]);
+            }
+        }
+
+        #[test]
+        fn reading_anything_is_bounded(raw in prop::collection::vec(any::<u8>(), 0..300), tag in 0u8..5) {
+            let raw: Vec<u8> = std::iter::once(tag).chain(raw).collect();
+            if let Some(lengths) = decode(&raw) {
+                prop_assert!(lengths.len() <= 8 * raw.len());
+            }
+        }
+    }
+
+    #[test]
+    fn each_encoding_wins_where_it_is_said_to() {
+        let tag = |lengths: &[u64]| encode(lengths, LIMIT).map(|raw| raw[0]);
+        assert_eq!(tag(&[1, 1000, 1, 2000, 1, 1500]), Some(NIBBLES));
+        assert_eq!(tag(&[1, 100_000, 120, 100, 100_000, 120]), Some(BYTES));
+        assert_eq!(tag(&[1, 20, 3, 7, 8, 20].repeat(20)), Some(NIBBLES));
+        assert_eq!(tag(&[1, 1, 2, 1, 1, 2].repeat(20)), Some(BITSET));
+    }
+
+    #[test]
+    fn a_number_too_large_is_refused() {
+        for raw in [vec![0xff; 11], [vec![0xff; 9], vec![0x02]].concat(), vec![0x80]] {
+            assert_eq!(decode(&[vec![BYTES], raw.clone()].concat()), None, "{raw:x?}");
+        }
+        assert_eq!(decode(&[vec![NIBBLES], vec![0xff; 40]].concat()), None);
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_written() {
+        assert_eq!(encode(&[1, 1].repeat(2 * 8 * LIMIT), LIMIT), None);
+    }
+
+    /// A lower half of 8 begins a number; only an upper half can be padding.
+    #[test]
+    fn a_number_that_begins_in_the_last_byte_is_no_padding() {
+        for lengths in [[1, 9], [9, 1], [9, 9]] {
+            assert_eq!(decode(&nibbles(&lengths)), Some(lengths.to_vec()));
+        }
+    }
+}

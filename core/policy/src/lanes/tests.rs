@@ -1,0 +1,214 @@
+//! Every transition of the table in the module's documentation.
+
+use super::*;
+
+type Keys = Lanes<char, u32, u32>;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn lanes() -> Keys {
+    Lanes::keyed_with(2, MINUTE)
+}
+
+/// Pushes messages whose identity is their number, and says which were turned away.
+fn push(lanes: &mut Keys, key: char, ids: impl IntoIterator<Item = u32>) -> Vec<u32> {
+    let turned = ids.into_iter().filter_map(|id| match lanes.push(Some(key), id, id) {
+        Push::Queued => None,
+        Push::TurnedAway(id) => Some(id),
+    });
+    let turned = turned.collect();
+    lanes.invariants();
+    turned
+}
+
+fn pop(lanes: &mut Keys) -> Option<u32> {
+    lanes.pop().map(|(token, id)| {
+        lanes.done(token, After::Next, || Moment::ZERO);
+        lanes.invariants();
+        id
+    })
+}
+
+fn all(lanes: &mut Keys) -> Vec<u32> {
+    std::iter::from_fn(|| pop(lanes)).collect()
+}
+
+#[test]
+fn a_lane_runs_one_message_at_a_time_and_ends_with_its_last() {
+    let mut lanes = lanes();
+    assert_eq!(push(&mut lanes, 'a', [1, 2]), []);
+    let (token, first) = lanes.pop().unwrap();
+    assert_eq!((first, lanes.len(), lanes.ready_len()), (1, 1, 0));
+    assert!(lanes.pop().is_none());
+    lanes.done(token, After::Next, || Moment::ZERO);
+    assert_eq!(lanes.ready_len(), 1);
+    assert_eq!(all(&mut lanes), [2]);
+    assert_eq!(lanes.live_keys(), 0);
+}
+
+#[test]
+fn keys_take_turns() {
+    let mut lanes = lanes();
+    push(&mut lanes, 'a', [1, 2]);
+    push(&mut lanes, 'b', [11, 12]);
+    push(&mut lanes, 'c', [21]);
+    assert_eq!(all(&mut lanes), [1, 11, 21, 2, 12]);
+}
+
+#[test]
+fn messages_without_key_never_wait_for_each_other() {
+    let mut lanes = lanes();
+    (0..5).for_each(|id| assert_eq!(lanes.push(None, id, id), Push::Queued));
+    let tokens: Vec<_> = std::iter::from_fn(|| lanes.pop()).collect();
+    assert_eq!(tokens.len(), 5);
+    let mut tokens = tokens.into_iter();
+    let (token, item) = tokens.next().unwrap();
+    lanes.unpop(token, item);
+    for (token, id) in tokens {
+        lanes.done(token, After::Await(id), || Moment::ZERO);
+    }
+    assert_eq!((all(&mut lanes), lanes.live_keys()), (vec![0], 0));
+}
+
+#[test]
+fn what_is_put_back_is_the_first_again() {
+    let mut lanes = lanes();
+    push(&mut lanes, 'a', [1, 2]);
+    push(&mut lanes, 'b', [11]);
+    let (token, first) = lanes.pop().unwrap();
+    lanes.unpop(token, first);
+    lanes.invariants();
+    assert_eq!(all(&mut lanes), [1, 11, 2]);
+}
+
+#[test]
+fn an_awaited_message_comes_before_those_behind_it() {
+    let mut lanes = lanes();
+    push(&mut lanes, 'a', [1, 2, 3]);
+    let (token, first) = lanes.pop().unwrap();
+    lanes.done(token, After::Await(first), || Moment::ZERO);
+    assert_eq!(push(&mut lanes, 'a', [3]), [], "queues behind meanwhile");
+    assert_eq!((lanes.ready_len(), lanes.len()), (0, 2));
+    assert_eq!(push(&mut lanes, 'a', [1]), [], "also past the cap");
+    assert_eq!(all(&mut lanes), [1, 2, 3]);
+    assert_eq!(lanes.next_expiry(), Moment::NEVER);
+}
+
+#[test]
+fn a_full_key_turns_away_until_the_first_turned_away_is_back() {
+    let mut lanes = lanes();
+    assert_eq!(push(&mut lanes, 'a', [1, 2, 3, 4]), [3, 4]);
+    assert_eq!(push(&mut lanes, 'b', [11]), [], "another key is not concerned");
+    assert_eq!(pop(&mut lanes), Some(1));
+    assert_eq!(push(&mut lanes, 'a', [4, 5]), [4, 5], "there is room, but 3 is away");
+    assert_eq!(push(&mut lanes, 'a', [3]), []);
+    assert_eq!(all(&mut lanes), [11, 2, 3]);
+    assert_eq!(lanes.live_keys(), 1, "it expects 4 and 5");
+    assert_eq!(push(&mut lanes, 'a', [4, 5]), []);
+    assert_eq!((all(&mut lanes), lanes.live_keys()), (vec![4, 5], 0));
+}
+
+/// A broker redelivers the first message given back at once; a fresh one may follow before the
+/// second has even been given back. Remembering only the first let it overtake.
+#[test]
+fn a_fresh_message_does_not_overtake_the_second_turned_away() {
+    let mut lanes = lanes();
+    assert_eq!(push(&mut lanes, 'a', [1, 2, 3, 4]), [3, 4]);
+    assert_eq!(all(&mut lanes), [1, 2]);
+    assert_eq!(push(&mut lanes, 'a', [3, 5]), [5], "4 is not back yet");
+    assert_eq!(push(&mut lanes, 'a', [4, 5]), [5], "no room");
+    assert_eq!(all(&mut lanes), [3, 4]);
+    assert_eq!(push(&mut lanes, 'a', [5]), []);
+}
+
+#[test]
+fn what_was_drained_is_expected_back_in_its_order() {
+    let mut lanes = lanes();
+    push(&mut lanes, 'a', [1, 2, 3]);
+    let (token, _) = lanes.pop().unwrap();
+    push(&mut lanes, 'b', [11, 12]);
+    assert_eq!(lanes.drain(), [11, 12, 2]);
+    lanes.invariants();
+    assert_eq!(push(&mut lanes, 'b', [12, 13, 11]), [12, 13]);
+    lanes.done(token, After::Await(1), || Moment::ZERO);
+    assert_eq!(push(&mut lanes, 'a', [3, 2, 1]), [3], "2 is the oldest away, 1 is awaited");
+    assert_eq!(all(&mut lanes), [11, 1, 2]);
+}
+
+#[test]
+fn a_wait_that_lasts_too_long_gives_up_its_lane() {
+    let mut lanes = lanes();
+    push(&mut lanes, 'a', [1, 2]);
+    let start = Moment::from_millis(5);
+    let (token, _) = lanes.pop().unwrap();
+    lanes.done(token, After::Await(1), || start);
+    assert_eq!(lanes.next_expiry(), start + MINUTE);
+    assert!(lanes.expire_waits(start + MINUTE - Duration::from_nanos(1)).is_empty());
+    assert_eq!(lanes.expire_waits(start + MINUTE), [2]);
+    lanes.invariants();
+    assert_eq!((lanes.live_keys(), lanes.next_expiry()), (0, Moment::NEVER));
+}
+
+/// A message turned away may go to another worker. Without an end, its key would turn everything
+/// away for ever.
+#[test]
+fn a_key_does_not_turn_away_for_ever() {
+    let mut lanes = lanes();
+    assert_eq!(push(&mut lanes, 'a', [1, 2, 3]), [3]);
+    assert_eq!(lanes.next_expiry(), Moment::ZERO, "the wait has yet to see a clock");
+    let start = Moment::from_millis(7);
+    assert!(lanes.expire_waits(start).is_empty());
+    assert_eq!(lanes.next_expiry(), start + MINUTE);
+    assert!(lanes.expire_waits(start + MINUTE).is_empty(), "1 and 2 come before it: they stay");
+    lanes.invariants();
+    assert_eq!(pop(&mut lanes), Some(1));
+    assert_eq!(push(&mut lanes, 'a', [4]), []);
+    assert_eq!(all(&mut lanes), [2, 4]);
+}
+
+#[test]
+fn each_return_gives_the_others_their_full_time() {
+    let mut lanes = lanes();
+    push(&mut lanes, 'a', [1, 2, 3, 4]);
+    lanes.expire_waits(Moment::ZERO);
+    assert_eq!(all(&mut lanes), [1, 2]);
+    push(&mut lanes, 'a', [3]);
+    let later = Moment::ZERO + MINUTE;
+    assert!(lanes.expire_waits(later).is_empty());
+    assert_eq!(lanes.next_expiry(), later + MINUTE);
+}
+
+#[test]
+fn cleared_waits_let_go_on_what_is_parked() {
+    let mut lanes = lanes();
+    push(&mut lanes, 'a', [1, 2, 3, 4]);
+    push(&mut lanes, 'b', [11]);
+    for _ in 0..2 {
+        let (token, id) = lanes.pop().unwrap();
+        lanes.done(token, After::Await(id), || Moment::ZERO);
+    }
+    lanes.clear_waits();
+    lanes.invariants();
+    assert_eq!(lanes.live_keys(), 1, "b had nothing more");
+    assert_eq!((all(&mut lanes), lanes.live_keys()), (vec![2], 0));
+}
+
+#[test]
+fn what_is_removed_is_not_expected_back() {
+    let mut lanes = lanes();
+    push(&mut lanes, 'a', [1, 2]);
+    push(&mut lanes, 'b', [11, 12]);
+    push(&mut lanes, 'c', [21]);
+    lanes.push(None, 31, 31).unwrap_queued();
+    assert_eq!(lanes.remove_where(|id| [1, 12, 21, 31].contains(id)), [1, 21, 31, 12]);
+    lanes.invariants();
+    assert_eq!(lanes.live_keys(), 2);
+    assert_eq!(push(&mut lanes, 'b', [13]), []);
+    assert_eq!(all(&mut lanes), [11, 2, 13]);
+}
+
+impl<T: std::fmt::Debug + PartialEq> Push<T> {
+    fn unwrap_queued(self) {
+        assert_eq!(self, Self::Queued);
+    }
+}

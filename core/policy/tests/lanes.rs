@@ -1,0 +1,218 @@
+//! Lanes against a source that gives back what it was given in any order it likes.
+
+use forebay_policy::{After, LaneToken, Lanes, Moment, Push};
+use proptest::prelude::*;
+use std::{collections::BTreeMap, time::Duration};
+
+const CAP: usize = 3;
+const KEYS: usize = 3;
+/// As many as a lane remembers: beyond that, order rests on the source.
+const PER_KEY: usize = 2 * CAP;
+
+/// A message: its key, and its place in the order of that key.
+type Item = (usize, usize);
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Fresh(usize),
+    Redeliver(usize),
+    Pop,
+    Next(usize),
+    Await(usize),
+    Unpop(usize),
+    Drain,
+    Look,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..KEYS).prop_map(Step::Fresh),
+        6 => any::<usize>().prop_map(Step::Redeliver),
+        6 => Just(Step::Pop),
+        4 => any::<usize>().prop_map(Step::Next),
+        2 => any::<usize>().prop_map(Step::Await),
+        1 => any::<usize>().prop_map(Step::Unpop),
+        1 => Just(Step::Drain),
+        1 => Just(Step::Look),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+struct World {
+    lanes: Lanes<usize, Item, Item>,
+    fresh: [usize; KEYS],
+    /// The lowest of each key that is not done.
+    finished: [usize; KEYS],
+    /// With the source, to come again.
+    away: Vec<Item>,
+    running: Vec<(LaneToken, Item)>,
+    now: Moment,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            lanes: Lanes::keyed(CAP),
+            fresh: [0; KEYS],
+            finished: [0; KEYS],
+            away: Vec::new(),
+            running: Vec::new(),
+            now: Moment::ZERO,
+        }
+    }
+
+    fn push(&mut self, item: Item) {
+        if let Push::TurnedAway(item) = self.lanes.push(Some(item.0), item, item) {
+            self.away.push(item);
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some((token, item)) = self.lanes.pop() {
+            assert_eq!(item.1, self.finished[item.0], "a message of its key was overtaken");
+            assert!(self.running.iter().all(|(_, other)| other.0 != item.0), "two of one key");
+            self.running.push((token, item));
+        }
+    }
+
+    fn take_running(&mut self, which: usize) -> Option<(LaneToken, Item)> {
+        let len = self.running.len();
+        (len > 0).then(|| self.running.swap_remove(which % len))
+    }
+
+    fn next(&mut self, which: usize) {
+        if let Some((token, item)) = self.take_running(which) {
+            self.finished[item.0] += 1;
+            self.lanes.done(token, After::Next, || unreachable!("the clock is not asked"));
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.now = self.now + Duration::from_millis(1);
+        match step {
+            Step::Fresh(key) if self.fresh[key] < PER_KEY => {
+                self.fresh[key] += 1;
+                self.push((key, self.fresh[key] - 1));
+            }
+            Step::Redeliver(which) if !self.away.is_empty() => {
+                let item = self.away.swap_remove(which % self.away.len());
+                self.push(item);
+            }
+            Step::Fresh(_) | Step::Redeliver(_) => {}
+            Step::Pop => self.pop(),
+            Step::Next(which) => self.next(which),
+            Step::Await(which) => {
+                if let Some((token, item)) = self.take_running(which) {
+                    self.lanes.done(token, After::Await(item), || self.now);
+                    self.away.push(item);
+                }
+            }
+            Step::Unpop(which) => {
+                if let Some((token, item)) = self.take_running(which) {
+                    self.lanes.unpop(token, item);
+                    self.pop(); // it is the first again
+                    assert_eq!(self.running.last().map(|(_, item)| *item), Some(item));
+                }
+            }
+            Step::Drain => self.away.extend(self.lanes.drain()),
+            Step::Look => assert!(self.lanes.expire_waits(self.now).is_empty()),
+        }
+        self.lanes.invariants();
+        let held = self.lanes.len() + self.running.len() + self.away.len();
+        let unfinished: usize = (0..KEYS).map(|key| self.fresh[key] - self.finished[key]).sum();
+        assert_eq!(held, unfinished, "a message was lost or doubled");
+        assert!(self.lanes.ready_len() <= self.lanes.len());
+    }
+
+    fn finish(mut self) {
+        for _ in 0..KEYS * PER_KEY * PER_KEY {
+            for item in std::mem::take(&mut self.away) {
+                self.push(item);
+            }
+            self.pop();
+            while !self.running.is_empty() {
+                self.next(0);
+                self.pop();
+            }
+        }
+        assert_eq!(self.finished, self.fresh, "a lane has got stuck");
+        assert_eq!((self.lanes.live_keys(), self.lanes.next_expiry()), (0, Moment::NEVER));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn each_key_keeps_its_order_whatever_the_source_does(steps in steps()) {
+        let mut world = World::new();
+        steps.into_iter().for_each(|step| world.step(step));
+        world.finish();
+    }
+
+    /// With expiry, removal and lost waits in the game order is given up in places, but no message is.
+    #[test]
+    fn no_message_is_lost_or_doubled(
+        steps in prop::collection::vec((0u8..9, 0usize..4, any::<bool>()), 0..200),
+    ) {
+        let mut lanes = Lanes::keyed_with(2, Duration::from_millis(8));
+        let mut running: Vec<(LaneToken, usize)> = Vec::new();
+        let (mut now, mut next, mut inside) = (Moment::ZERO, 0, BTreeMap::new());
+        for (kind, which, flag) in steps {
+            now = now + Duration::from_millis(1);
+            let mut out = Vec::new();
+            match kind {
+                0..=2 => {
+                    next += 1;
+                    // Identities repeat on purpose, so that what is awaited does come.
+                    match lanes.push((which > 0).then_some(which), next % 7, next) {
+                        Push::Queued => drop(inside.insert(next, ())),
+                        Push::TurnedAway(item) => prop_assert_eq!(item, next),
+                    }
+                }
+                3 | 4 => running.extend(lanes.pop()),
+                5 if !running.is_empty() => {
+                    let (token, item) = running.remove(which % running.len());
+                    let after = if flag { After::Await(item % 7) } else { After::Next };
+                    lanes.done(token, after, || now);
+                    inside.remove(&item);
+                }
+                6 => out = lanes.expire_waits(now),
+                7 => out = lanes.remove_where(|item| item % 4 == which),
+                8 if flag => out = lanes.drain(),
+                8 => lanes.clear_waits(),
+                _ => {}
+            }
+            for item in out {
+                prop_assert_eq!(inside.remove(&item), Some(()));
+            }
+            lanes.invariants();
+            prop_assert_eq!(lanes.len() + running.len(), inside.len());
+        }
+    }
+
+    #[test]
+    fn without_order_it_is_a_queue(steps in prop::collection::vec(0u8..4, 0..100)) {
+        let mut lanes = Lanes::<usize, usize, usize>::unordered();
+        let (mut model, mut next) = (std::collections::VecDeque::new(), 0);
+        for step in steps {
+            match step {
+                0 | 1 => {
+                    next += 1;
+                    prop_assert_eq!(lanes.push(Some(1), next, next), Push::Queued);
+                    model.push_back(next);
+                }
+                _ => {
+                    let popped = lanes.pop();
+                    prop_assert_eq!(popped.as_ref().map(|(_, item)| *item), model.pop_front());
+                    if let Some((token, item)) = popped.filter(|_| step == 3) {
+                        lanes.unpop(token, item);
+                        model.push_front(item);
+                    }
+                }
+            }
+            prop_assert_eq!((lanes.len(), lanes.ready_len()), (model.len(), model.len()));
+        }
+        prop_assert_eq!(lanes.drain(), Vec::from(model));
+    }
+}
