@@ -33,10 +33,17 @@ impl Setup {
         Self { ordered: true, ..Self::default() }
     }
 
-    /// With a lease that a case can wait out.
+    /// With a lease that a case can wait out many times.
     #[must_use]
     pub fn short_lease() -> Self {
-        Self { lease: Duration::from_millis(300), ..Self::default() }
+        Self { lease: Duration::from_millis(400), ..Self::default() }
+    }
+
+    /// With a lease that outlasts a moment's quiet, but not a case's patience: for what may come back
+    /// by a close or, where the broker cannot do that, by the end of its lease.
+    #[must_use]
+    pub fn medium_lease() -> Self {
+        Self { lease: Duration::from_secs(2), ..Self::default() }
     }
 }
 

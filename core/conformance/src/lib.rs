@@ -1,10 +1,41 @@
 //! The suite that every adapter runs against its real broker: the contract, case by case.
 //!
 //! An adapter implements [`Harness`], and one line makes a test of every case, so that a failure
-//! carries the case's name:
+//! carries the case's name. In the adapter's `tests/conformance.rs`:
 //!
-//! ```ignore
-//! forebay_conformance::conformance_tests!(MyHarness::new());
+//! ```
+//! use forebay_conformance::{Harness, Setup, Stop};
+//! use forebay_memory::{MemoryOptions, MemoryQueue, MemorySource};
+//!
+//! struct Memory;
+//!
+//! impl Harness for Memory {
+//!     type Queue = MemoryQueue;
+//!     type Source = MemorySource;
+//!     type Sink = MemoryQueue;
+//!     type Dead = MemoryQueue;
+//!
+//!     async fn fresh(&self, setup: &Setup) -> Result<MemoryQueue, Stop> {
+//!         if setup.ordered {
+//!             return Err(Stop::skip("opened without order"));
+//!         }
+//!         Ok(MemoryQueue::with(MemoryOptions::default().lease(setup.lease)))
+//!     }
+//!
+//!     async fn open(&self, queue: &MemoryQueue, _: &Setup) -> Result<MemorySource, Stop> {
+//!         Ok(queue.source())
+//!     }
+//!
+//!     async fn sink(&self, queue: &MemoryQueue) -> Result<MemoryQueue, Stop> {
+//!         Ok(queue.clone())
+//!     }
+//!
+//!     async fn dead(&self, queue: &MemoryQueue) -> Result<MemoryQueue, Stop> {
+//!         Ok(queue.clone())
+//!     }
+//! }
+//!
+//! forebay_conformance::conformance_tests!(Memory);
 //! ```
 //!
 //! A program runs them with [`run_all`] instead, and gets a [`Report`].

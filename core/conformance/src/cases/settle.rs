@@ -38,7 +38,7 @@ pub async fn dropped_never_returns<H: Harness>(harness: &H) -> CaseResult {
 /// MUST 2: dropping deliveries and their receipts acknowledges nothing; all of it comes to the next
 /// worker, without an attempt counted.
 pub async fn forgetting_a_delivery_is_no_ack<H: Harness>(harness: &H) -> CaseResult {
-    let stage = Stage::new(harness, Setup::default()).await?;
+    let stage = Stage::new(harness, Setup::medium_lease()).await?;
     let worker = stage.worker().await?;
     stage.publish(&numbered(10)).await?;
     drop(worker.receive_n(10).await?);
@@ -79,7 +79,7 @@ pub async fn a_lost_worker_acknowledges_nothing<H: Harness>(harness: &H) -> Case
 /// MUST 1: what is done stays done although an earlier message is not: after a restart only that
 /// one comes. (A rival forgets what is done above a gap.)
 pub async fn done_above_a_gap_stays_done<H: Harness>(harness: &H) -> CaseResult {
-    let mut stage = Stage::new(harness, Setup::default()).await?;
+    let mut stage = Stage::new(harness, Setup::medium_lease()).await?;
     let worker = stage.worker().await?;
     stage.publish(&numbered(10)).await?;
     let out = worker.receive_n(10).await?;

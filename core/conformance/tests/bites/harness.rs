@@ -6,7 +6,7 @@ use crate::{
 };
 use forebay_conformance::{Harness, Setup, Stop, Timing};
 use forebay_contract::{MessageId, OrderSupport};
-use forebay_memory::{MemoryOptions, MemoryQueue, MemoryReceipt};
+use forebay_memory::{MemoryOptions, MemoryQueue, MemoryReceipt, MemorySource};
 use std::{
     collections::HashMap,
     sync::{
@@ -65,6 +65,9 @@ pub(crate) enum Fault {
 /// Undoes something when the connection is cut, or the process ends.
 pub(crate) type Undo = Box<dyn FnOnce() + Send>;
 
+/// Who has a message, by its newest receipt.
+pub(crate) type Holders = HashMap<MessageId, (Arc<MemorySource>, MemoryReceipt)>;
+
 /// A queue, and what its fault needs to remember.
 #[derive(Clone)]
 pub(crate) struct BrokenQueue {
@@ -73,7 +76,7 @@ pub(crate) struct BrokenQueue {
     pub(crate) twin: MemoryQueue,
     opened: Arc<AtomicUsize>,
     when_cut: Arc<Mutex<Vec<Undo>>>,
-    current: Arc<Mutex<HashMap<MessageId, MemoryReceipt>>>,
+    current: Arc<Mutex<Holders>>,
 }
 
 impl BrokenQueue {
@@ -81,8 +84,8 @@ impl BrokenQueue {
         self.when_cut.lock().expect("nothing panics while it holds this")
     }
 
-    /// The newest receipt of each message.
-    pub(crate) fn current(&self) -> MutexGuard<'_, HashMap<MessageId, MemoryReceipt>> {
+    /// The newest receipt of each message, and who has it.
+    pub(crate) fn current(&self) -> MutexGuard<'_, Holders> {
         self.current.lock().expect("nothing panics while it holds this")
     }
 }

@@ -96,7 +96,9 @@ impl BrokenSource {
             _ => {}
         }
         let mut memory = self.memory();
-        self.queue.current().insert(id, receipt);
+        if self.fault == Fault::ObeysStale {
+            self.queue.current().insert(id, (self.inner.clone(), receipt));
+        }
         memory.out.insert(receipt);
         let Delivery { message, scope, lease, .. } = delivery;
         let receipt = BrokenReceipt { inner: receipt, _guard: guard };
@@ -145,11 +147,11 @@ impl BrokenSource {
         settlement: &Settlement<BrokenReceipt>,
     ) -> Result<Settled, SettleError> {
         let message = settlement.message.clone();
-        let mut receipt = settlement.receipt.inner;
+        let (mut holder, mut receipt) = (self.inner.clone(), settlement.receipt.inner);
         let verdict = self.verdict(settlement);
         self.memory().out.remove(&receipt);
         if self.fault == Fault::ObeysStale {
-            receipt = self.queue.current()[&message.id];
+            (holder, receipt) = self.queue.current()[&message.id].clone();
         }
         match (self.fault, &verdict) {
             (Fault::AcksOnHandOver, _) => return Ok(Settled::Durable),
@@ -186,7 +188,7 @@ impl BrokenSource {
             _ => None,
         };
         let batch = [Settlement { receipt, message: message.clone(), verdict }];
-        let result = self.inner.settle(&batch).await.remove(0);
+        let result = holder.settle(&batch).await.remove(0);
         if self.fault == Fault::CopiesTwice
             && matches!(result, Err(SettleError::Stale))
             && let Some(after) = after
