@@ -8,21 +8,23 @@ use crate::{
 use clap::Args;
 use std::path::PathBuf;
 
+/// Per argument, since a heading of the whole group would go on beyond it.
+const HEADING: &str = "Which queue";
+
 /// Which queue.
 #[derive(Args)]
-#[command(next_help_heading = "Which queue")]
 pub(super) struct QueueArgs {
     /// The queue of this worker's config
-    #[arg(short, long, value_name = "FILE", required_unless_present = "path")]
+    #[arg(short, long, value_name = "FILE", help_heading = HEADING, required_unless_present = "path")]
     #[arg(conflicts_with_all = ["path", "queue"])]
     config: Option<PathBuf>,
 
     /// The file of an embedded queue
-    #[arg(long, value_name = "FILE", requires = "queue")]
+    #[arg(long, value_name = "FILE", help_heading = HEADING, requires = "queue")]
     path: Option<PathBuf>,
 
     /// The name of the queue in that file
-    #[arg(long, value_name = "NAME", requires = "path")]
+    #[arg(long, value_name = "NAME", help_heading = HEADING, requires = "path")]
     queue: Option<String>,
 }
 

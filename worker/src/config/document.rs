@@ -4,11 +4,13 @@
 //! so that a secret's content can never become configuration; then serde reads the tree. Positions
 //! outlive all of it: an error found late, between two valid values, still names its line.
 
-use super::error::{ConfigError, nearest, quoted_list};
+use super::{
+    error::{ConfigError, nearest, quoted_list},
+    expand::{expand_text, for_each_string},
+};
 use serde::de::DeserializeOwned;
 use std::{
     collections::BTreeMap,
-    env,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -173,7 +175,7 @@ fn is_within(key: &str, within: &str) -> bool {
         || key.strip_prefix(within).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn child(parent: &str, name: &str) -> String {
+pub(super) fn child(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
@@ -186,71 +188,6 @@ fn locate(parent: &str, table: &DeTable<'_>, places: &mut BTreeMap<String, Place
         }
         places.insert(key, Place { key: name.span(), value: value.span() });
     }
-}
-
-/// Visits every string value with its key; an element of an array goes by the array's key.
-fn for_each_string(
-    table: &mut DeTable<'_>,
-    parent: &str,
-    visit: &mut dyn FnMut(&str, &mut String),
-) {
-    for (name, value) in table.iter_mut() {
-        visit_strings(value.get_mut(), &child(parent, name.get_ref()), visit);
-    }
-}
-
-fn visit_strings(value: &mut DeValue<'_>, key: &str, visit: &mut dyn FnMut(&str, &mut String)) {
-    match value {
-        DeValue::String(text) => visit(key, text.to_mut()),
-        DeValue::Table(table) => for_each_string(table, key, visit),
-        DeValue::Array(array) => {
-            for element in array.iter_mut() {
-                visit_strings(element.get_mut(), key, visit);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Replaces `${NAME}` and `$$`; any other `$` stays, since JSON paths begin with one.
-fn expand_text(text: &str) -> Result<String, (String, String)> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        if let Some(after) = after.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-        } else if let Some(after) = after.strip_prefix('{') {
-            let Some((name, after)) = after.split_once('}') else {
-                return Err((
-                    "`${` without a `}`".to_owned(),
-                    "write `$$` for a plain dollar sign".to_owned(),
-                ));
-            };
-            out.push_str(&variable(name)?);
-            rest = after;
-        } else {
-            out.push('$');
-            rest = after;
-        }
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-fn variable(name: &str) -> Result<String, (String, String)> {
-    env::var(name).map_err(|error| match error {
-        env::VarError::NotPresent => (
-            format!("the environment variable `{name}` is not set"),
-            format!("set it, or write `$${{{name}}}` if the text itself is meant"),
-        ),
-        env::VarError::NotUnicode(_) => (
-            format!("the environment variable `{name}` is not UTF-8"),
-            "read the value from a file instead: { file = \"…\" }".to_owned(),
-        ),
-    })
 }
 
 #[cfg(test)]
@@ -295,10 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_replaced_and_dollars_escaped() {
-        assert_eq!(expand_text("$.a.b $$ $${X} 5$"), Ok("$.a.b $ ${X} 5$".to_owned()));
-        let path = env::var("PATH").unwrap();
-        assert_eq!(expand_text("<${PATH}>"), Ok(format!("<{path}>")));
+    fn a_variable_that_is_not_set_is_named_with_its_place() {
         let error = parse("inner.name = 'a ${FOREBAY_NO_SUCH}'").unwrap_err();
         assert_eq!(
             error,

@@ -11,6 +11,7 @@
 mod codes;
 mod document;
 mod error;
+mod expand;
 mod handler;
 mod log;
 mod retry;

@@ -4,12 +4,15 @@
 //! dropped, and dropping the guard kills the whole group: what a script started does not outlive it.
 //! A drain that runs out of time says so first, by SIGTERM.
 
+mod child;
+
 use crate::{
     config::{CommandConfig, Meaning},
     handlers::Finding,
 };
+use child::{Group, Tail};
 use forebay::{Bytes, Failure, Handler, Job};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use std::{
     env,
     ffi::OsStr,
@@ -20,13 +23,11 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    process::{Child, ChildStderr, ChildStdin, Command},
+    io::AsyncWriteExt,
+    process::{Child, ChildStdin, Command},
     time::timeout,
 };
 
-/// Of standard error, this much of the end becomes the error text.
-const TAIL: usize = 800;
 /// How long standard error may stay open after the program has ended: a child of it may hold it.
 const LATE_STDERR: Duration = Duration::from_millis(100);
 /// `EX_DATAERR` of sysexits: the input data was incorrect.
@@ -159,72 +160,5 @@ async fn feed(stdin: Option<ChildStdin>, payload: Bytes) -> io::Result<()> {
     match stdin.write_all(&payload).await {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
-    }
-}
-
-/// Kills the program and all that it started, unless it has ended by itself.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.and_then(Pid::from_raw))
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.0 {
-            // Its only failure that can happen here is that the group is gone, which is the aim.
-            let _ = kill_process_group(pid, signal);
-        }
-    }
-
-    fn disarm(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
-}
-
-/// The last bytes of standard error.
-struct Tail {
-    pipe: Option<ChildStderr>,
-    kept: Vec<u8>,
-    buffer: Box<[u8; 4096]>,
-}
-
-impl Tail {
-    fn new(pipe: Option<ChildStderr>) -> Self {
-        Self { pipe, kept: Vec::new(), buffer: Box::new([0; 4096]) }
-    }
-
-    fn is_open(&self) -> bool {
-        self.pipe.is_some()
-    }
-
-    /// Reads what is there. Cancel-safe.
-    async fn read(&mut self) {
-        let Some(pipe) = &mut self.pipe else { return };
-        match pipe.read(&mut self.buffer[..]).await {
-            Ok(0) | Err(_) => self.pipe = None,
-            Ok(read) => {
-                self.kept.extend_from_slice(&self.buffer[..read]);
-                let surplus = self.kept.len().saturating_sub(TAIL);
-                self.kept.drain(..surplus);
-            }
-        }
-    }
-
-    async fn read_to_end(&mut self) {
-        while self.is_open() {
-            self.read().await;
-        }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.kept).trim().to_owned()
     }
 }

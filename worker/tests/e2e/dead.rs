@@ -43,8 +43,10 @@ fn list_filters_and_show_tells_all() {
     let shown = bench.forebay(&dead("show", &[&id])).ok();
     assert_eq!(shown.matches("transient: exit code 1: timed out").count(), 3, "{shown}");
     assert!(shown.contains("reason    attempts_exhausted") && shown.ends_with("\n3\n"), "{shown}");
-    let error = bench.forebay(&dead("show", &["999"])).err(2);
-    assert!(error.contains("orders has no dead letter 999"), "{error}");
+    for unknown in ["999", "nonsense"] {
+        let error = bench.forebay(&dead("show", &[unknown])).err(2);
+        assert!(error.contains(&format!("orders has no dead letter {unknown}")), "{error}");
+    }
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn redrive_does_not_go_round_in_circles() {
         assert_eq!(bench.depth()["dead"], 4);
     }
     let done = bench.forebay(&dead("redrive", &["--all", "--max-redrives", "2"]));
-    assert!(done.stderr.contains("left 4 that came back 2 times or more"), "{done:#?}");
+    assert!(done.stderr.contains("left at least 4 that came back 2 times or more"), "{done:#?}");
     assert_eq!(done.ok(), "");
     assert_eq!(bench.depth()["dead"], 4);
 }

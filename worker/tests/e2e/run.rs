@@ -74,3 +74,30 @@ fn messages_with_one_key_keep_their_order() {
         last[key] = number;
     }
 }
+
+#[test]
+fn a_worker_that_is_killed_loses_nothing() {
+    let bench = Bench::new();
+    bench.write(
+        "w.toml",
+        "[source.embedded]\npath = 'q.db'\nqueue = 'orders'\nlease = '1s'\n\
+         [worker]\nconcurrency = 4\n[handler.command]\nprogram = 'sh'\n\
+         args = ['-c', 'read n; sleep 0.01; echo $n >> log']\n",
+    );
+    let numbers: String = (0..200).map(|n| format!("{n}\n")).collect();
+    bench.forebay_with(&["send", "--config", "w.toml", "-"], &numbers).ok();
+    for round in 1..=3 {
+        let worker = bench.run();
+        let lines = || bench.read("log").lines().count();
+        wait_until("it is in the middle of it", || lines() >= round * 30);
+        worker.signal(Signal::KILL);
+        worker.ended();
+    }
+    bench.work_off();
+    let log = bench.read("log");
+    let mut seen: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 200, "{log}");
+    assert_eq!(bench.dead().len(), 0);
+}

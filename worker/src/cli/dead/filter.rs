@@ -5,25 +5,26 @@ use clap::Args;
 use forebay::{DeadFilter, DeadId, DeadReason};
 use std::time::{Duration, SystemTime};
 
+/// Per argument, since a heading of the whole group would go on beyond it.
+const HEADING: &str = "Which dead letters";
+
 /// Narrows what a command is about. All that is given must hold.
 #[derive(Args)]
-#[command(next_help_heading = "Which dead letters")]
 pub(super) struct FilterArgs {
     /// Only these, by the ID that `list` shows
-    #[arg(value_name = "ID", help_heading = "Which dead letters")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
 
-    /// Only those that died for this reason
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", help_heading = HEADING)]
     #[arg(help = format!("Only those that died for this reason: {}", reasons()))]
     reason: Option<DeadReason>,
 
     /// Only those whose last error contains this
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = HEADING)]
     error: Option<String>,
 
     /// Only those that died longer ago than this, such as `1h` or `30days`
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = HEADING)]
     older_than: Option<Duration>,
 }
 

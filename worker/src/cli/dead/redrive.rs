@@ -20,13 +20,17 @@ use std::time::SystemTime;
 /// How many are moved together, at most.
 const CHUNK: usize = 100;
 
+/// In how many pages of what is left it counts those that the guard held back.
+const LOOKED_AT: usize = 10;
+
 const EXAMPLES: &str = "\
 Examples:
   forebay dead redrive --config orders.toml 17 18
   forebay dead redrive --config orders.toml --error 'connection refused' --dry-run
   forebay dead redrive --config orders.toml --all --rate 20 >> redriven.log
 
-Each letter that is moved is one line on standard output. Its attempts begin again, its history stays.
+Each letter that is moved is one line on standard output. Its attempts begin
+again, its history stays.
 A letter that has been redriven --max-redrives times is left where it is: look at it first.";
 
 /// Moves dead letters back into their queue, oldest death first.
@@ -141,14 +145,19 @@ impl Redrive {
 
     /// What the guard held back, so that nobody wonders why it is still there.
     async fn tell_of_the_rest(&self, queue: &Queue, filter: &DeadFilter) -> Result<(), CliError> {
-        let mut left = queue.list(filter, None, CHUNK).await.map_err(failed)?;
-        left.retain(|letter| letter.message.redrives >= self.max_redrives);
-        if !left.is_empty() {
-            let more = if left.len() == CHUNK { " or more" } else { "" };
+        let (mut held, mut after) = (0, None);
+        for _ in 0..LOOKED_AT {
+            let page = queue.list(filter, after.as_ref(), CHUNK).await.map_err(failed)?;
+            held += page.iter().filter(|it| it.message.redrives >= self.max_redrives).count();
+            after = page.last().map(|letter| letter.id.clone());
+            if page.len() < CHUNK {
+                break;
+            }
+        }
+        if held > 0 {
             terminal::error_line(&format!(
-                "left {}{more} that came back {} times or more: look at them with `forebay dead \
-                 show`, or raise --max-redrives",
-                left.len(),
+                "left at least {held} that came back {} times or more: look at them with `forebay \
+                 dead show`, or raise --max-redrives",
                 self.max_redrives
             ));
         }
