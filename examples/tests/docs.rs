@@ -1,9 +1,10 @@
-//! Holds the documentation to the repository: links lead somewhere, and the tests that the
-//! guarantees name exist.
+//! Holds the documentation to the repository: links lead somewhere, the tests that the guarantees
+//! name exist, and the keys of the config are those that the binary reads.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -53,6 +54,45 @@ fn links_lead_somewhere() {
                 });
                 assert!(found, "{}: no such heading: `{link}`", page.display());
             }
+        }
+    }
+}
+
+/// The fields of the structs that a config file is read into: lines such as `    size: usize,`.
+fn config_keys() -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for file in files(&root().join("worker/src/config"), "rs") {
+        let text = fs::read_to_string(&file).unwrap();
+        let (text, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
+        for item in text.split("Deserialize)]").skip(1) {
+            let body = item.split_once("struct ").and_then(|(_, rest)| rest.split_once('{'));
+            let Some((fields, _)) = body.and_then(|(_, rest)| rest.split_once('}')) else {
+                continue;
+            };
+            let names = fields.lines().filter_map(|line| line.split_once(": "));
+            let names = names.map(|(name, _)| name.trim().trim_start_matches("pub(crate) "));
+            let plain = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            keys.extend(names.filter(plain).map(str::to_owned));
+        }
+    }
+    keys
+}
+
+#[test]
+fn every_key_of_the_config_is_documented_and_no_other() {
+    let keys = config_keys();
+    assert!(keys.len() > 40, "only {keys:?}");
+    let page = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let code: String = page.split('`').skip(1).step_by(2).flat_map(|code| [code, " "]).collect();
+    let words: BTreeSet<&str> =
+        code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+    for key in &keys {
+        assert!(words.contains(&**key), "`{key}` is not in configuration.md");
+    }
+    for line in page.lines().filter(|line| line.starts_with("| `")) {
+        let names = line.split('|').nth(1).unwrap();
+        for name in names.split('`').skip(1).step_by(2) {
+            assert!(keys.contains(name), "configuration.md has `{name}`, which is no key");
         }
     }
 }
