@@ -5,7 +5,7 @@
 //! the log is switched on: a crash while creating leaves an empty file, which the next open fills.
 
 use crate::{OpenError, StoreError, options::StoreOptions, schema, writer::is_busy};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use std::{
     fs::File,
     io::{self, Read},
@@ -45,6 +45,8 @@ pub(crate) fn connect(path: &Path, options: &StoreOptions) -> rusqlite::Result<C
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(options.busy_timeout)?;
     conn.set_prepared_statement_cache_capacity(64);
+    // Else SQLite compiles a statement anew for each value of a range, in search of a better plan.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.pragma_update(None, "cache_size", -32 * 1024)?; // KiB
     conn.pragma_update(None, "temp_store", "memory")?;
     Ok(conn)
