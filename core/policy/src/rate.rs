@@ -9,17 +9,17 @@
 //!
 //! A bucket in floating point forgets fractions: at 0.01 per second, asked every millisecond, each
 //! step adds 1e-5 of a token to a much larger number, and rounding adds up over days. Here a token is
-//! 2^80 *drops*, a rate is a whole number of drops per nanosecond, and all sums are exact in `u128`.
-//! Rounding happens once, when the rate is set, and by less than a billionth.
+//! 10^9 * 2^50 *drops*, so that a rate per second is `rate * 2^50` drops per nanosecond; that is
+//! rounded once, when the rate is set, by less than a billionth, and all sums are exact in `u128`.
 //!
 //! Nothing runs in the background: the level is brought up to date when somebody asks.
 
 use crate::{Admission, Moment, PolicyError};
 
-/// Drops in a token.
-const TOKEN: u128 = 1 << 80;
 /// Drops per nanosecond for a rate of one token per second.
-const PER_NANO: f64 = TOKEN as f64 / 1e9;
+const PER_NANO: u64 = 1 << 50;
+/// Drops in a token.
+const TOKEN: u128 = 1_000_000_000 * PER_NANO as u128;
 /// The rates that can be kept exactly enough.
 const SLOWEST: f64 = 1e-6;
 const FASTEST: f64 = 1e9;
@@ -130,7 +130,7 @@ fn tokens(count: u32) -> u128 {
 
 fn inflow(rate: f64) -> Result<u128, PolicyError> {
     if (SLOWEST..=FASTEST).contains(&rate) {
-        Ok((rate * PER_NANO).round() as u128)
+        Ok((rate * PER_NANO as f64).round() as u128)
     } else {
         Err(PolicyError::new("rate", rate, "between 0.000001 and 1000000000 per second"))
     }

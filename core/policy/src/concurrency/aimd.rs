@@ -8,9 +8,9 @@
 //!
 //! | on | the limit |
 //! |---|---|
-//! | a window in which at least half of the limit was in use, without trouble | + 1; or half as much again, up to half of what it was before the trouble |
+//! | a window in which at least half of the limit was in use, without trouble | + 1; or doubled, up to half of what it was before the trouble |
 //! | a window whose mean latency is above `latency_threshold` | * `backoff` |
-//! | a window in which a tenth or more failed | * `backoff` |
+//! | a window after which a tenth or more fail, on average over a few | * `backoff` |
 //! | backpressure, unless it fell within the last round trip | * `backoff` |
 //! | a hang, each 250 ms | / 2 |
 //!
@@ -27,7 +27,7 @@ use std::time::Duration;
 /// By what the limit is divided while the system hangs.
 const HANG: f64 = 0.5;
 /// By what the limit grows where it is known to have been fine.
-const FAST: f64 = 1.5;
+const FAST: f64 = 2.0;
 /// How much of a new window goes into the usual latency.
 const USUAL: f64 = 0.1;
 

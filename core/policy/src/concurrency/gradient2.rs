@@ -9,7 +9,7 @@
 //! limit   <- (1 - smoothing) * limit + smoothing * (gradient * limit + queue)
 //! ```
 //!
-//! where `short` is the mean latency of the last window and `long` an average over many. Averages
+//! where `short` is the mean latency of late and `long` an average over many windows. Averages
 //! rather than minima: the minimum is biased low, and a limit measured against it sheds load that the
 //! system could bear.
 //!
@@ -26,8 +26,9 @@
 //!   limit, the original stays small until `long` has caught up. The same measurement tells: latency
 //!   that does not fall when the load is halved is no queue.
 //!
-//! Between measurements `long` moves as in the original, and falls faster when it is more than twice
-//! what is seen.
+//! Between measurements `long` only falls: slowly on average, faster when it is more than twice what is
+//! seen. `short` is an average too, over a few windows, since a gradient that is cut off at 1 turns all
+//! noise into decreases.
 //!
 //! ```text
 //!              MEASURE_EVERY is over, limit in use
@@ -42,7 +43,7 @@
 
 use super::{
     Bounds, LimitCause,
-    sample::{Gathered, Trouble, Window},
+    sample::{Trouble, Window},
 };
 use crate::{Moment, PolicyError, Signal};
 use std::time::Duration;
@@ -51,13 +52,19 @@ use std::time::Duration;
 const LOSS: f64 = 0.75;
 const HANG: f64 = 0.5;
 /// By what the limit grows where it is known to have been fine.
-const FAST: f64 = 1.5;
+const FAST: f64 = 2.0;
 /// How often latency without a queue is measured; for slow calls, this many round trips.
 const MEASURE_EVERY: Duration = Duration::from_secs(3);
 const MEASURE_EVERY_TRIPS: f64 = 40.0;
 /// How many calls make a measurement, and how many round trips it may last.
-const MEASURE_CALLS: u32 = 20;
-const MEASURE_TRIPS: f64 = 6.0;
+const MEASURE_CALLS: u32 = 100;
+const MEASURE_TRIPS: f64 = 3.0;
+const MEASURE_AT_LEAST: Duration = Duration::from_millis(250);
+/// How much of a measurement is believed, as far as it is within a factor of two of `long`; one that
+/// is further off is no noise.
+const BELIEVED: f64 = 0.5;
+/// How much of a new window goes into the short average.
+const SHORT_WEIGHT: f64 = 0.4;
 /// What is left of `long` at each window while it is more than twice `short`.
 const DRIFT: f64 = 0.9;
 
@@ -78,7 +85,7 @@ pub struct Gradient2Settings {
     pub queue: u32,
     /// How much of each step is taken; above 0, at most 1. Default: 0.2.
     pub smoothing: f64,
-    /// Over how many windows, of 50 ms or more, the long average goes; at least 10. Default: 600.
+    /// Over how many windows, of 50 ms or more, the long average falls; at least 10. Default: 600.
     pub long_window: u32,
 }
 
@@ -107,6 +114,8 @@ pub(super) struct Gradient2 {
     limit: f64,
     /// The long average of latency, in seconds; zero when unknown.
     long: f64,
+    /// The short average of latency, in seconds; zero when unknown.
+    short: f64,
     window: Window,
     trouble: Trouble,
     phase: Phase,
@@ -115,7 +124,7 @@ pub(super) struct Gradient2 {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Following { measure_at: Moment },
-    Measuring { since: Moment, until: Moment, calls: u32, total: f64 },
+    Measuring { from: Moment, until: Moment, calls: u32, total: f64 },
 }
 
 impl Gradient2 {
@@ -146,9 +155,10 @@ impl Gradient2 {
             weight: 2.0 / (f64::from(long_window) + 1.0),
             limit: f64::from(initial),
             long: 0.0,
+            short: 0.0,
             window: Window::default(),
             trouble: Trouble::new(),
-            phase: Phase::Following { measure_at: Moment::ZERO },
+            phase: Phase::Following { measure_at: Moment::NEVER },
         })
     }
 
@@ -168,17 +178,18 @@ impl Gradient2 {
             }
             return Some(self.decrease(LOSS, LimitCause::Backpressure, now));
         }
-        if let Phase::Measuring { .. } = self.phase
-            && let Signal::Success(took) = signal
-        {
-            return self.measure(took, now);
-        }
-        let gathered = self.window.add(signal, in_flight, now)?;
-        if gathered.lossy {
+        let gathered = self.window.add(signal, in_flight, now);
+        if gathered.is_some_and(|gathered| gathered.lossy) {
             return Some(self.decrease(LOSS, LimitCause::Failures, now));
         }
-        let short = gathered.latency?;
-        self.follow(short, gathered, now)
+        match (self.phase, signal) {
+            (Phase::Measuring { .. }, Signal::Success(took)) => self.measure(took, now),
+            (Phase::Measuring { .. }, _) => None,
+            (Phase::Following { measure_at }, _) => {
+                let gathered = gathered?;
+                self.follow(gathered.latency?, gathered.peak, measure_at, now)
+            }
+        }
     }
 
     pub(super) fn tick(&mut self, oldest: Option<Duration>, now: Moment) -> Option<LimitCause> {
@@ -191,64 +202,74 @@ impl Gradient2 {
         }
     }
 
-    /// A window has closed: moves the long average and the limit.
-    fn follow(&mut self, short: f64, gathered: Gathered, now: Moment) -> Option<LimitCause> {
-        if self.long == 0.0 {
-            self.long = short;
-        }
-        // One window of horror, such as the end of a hang, must not pass for the long run.
-        self.long += self.weight * (short.min(self.long * 2.0) - self.long);
-        if self.long > 2.0 * short {
-            self.long *= DRIFT;
-        }
-        self.trouble.usual_is(self.long);
-        if gathered.peak * 2.0 < self.limit.floor() {
+    /// A window has closed: moves the averages and the limit.
+    fn follow(
+        &mut self,
+        latency: f64,
+        peak: f64,
+        measure_at: Moment,
+        now: Moment,
+    ) -> Option<LimitCause> {
+        self.average(latency, now);
+        if peak * 2.0 < self.limit.floor() {
             return None;
         }
-        let before = self.limit;
-        let gradient = (self.tolerance * self.long / short).clamp(0.5, 1.0);
-        let target = gradient * self.limit + self.queue;
-        let step = self.limit + self.smoothing * (target - self.limit);
-        let fast =
-            if gradient < 1.0 { 0.0 } else { (self.limit * FAST).min(self.trouble.fast_until) };
-        self.limit = self.bounds.clamp(step.max(fast));
-        if self.limit > before {
-            self.trouble.growing();
-        }
-        if let Phase::Following { measure_at } = self.phase
-            && now >= measure_at
-        {
+        if now >= measure_at {
             self.start_measuring(now);
             return Some(LimitCause::Measuring);
         }
-        Some(if self.limit < before { LimitCause::Latency } else { LimitCause::Growth })
+        let before = self.limit;
+        let gradient = (self.tolerance * self.long / self.short).clamp(0.5, 1.0);
+        let target = gradient * before + self.queue;
+        let step = before + self.smoothing * (target - before);
+        let fast = if gradient < 1.0 { 0.0 } else { (before * FAST).min(self.trouble.fast_until) };
+        self.limit = self.bounds.clamp(step.max(fast));
+        if self.limit < before {
+            return Some(LimitCause::Latency);
+        }
+        self.trouble.growing();
+        Some(LimitCause::Growth)
+    }
+
+    fn average(&mut self, latency: f64, now: Moment) {
+        if self.long == 0.0 {
+            self.long = latency;
+            self.follow_on(now);
+        }
+        let weight = if self.short == 0.0 { 1.0 } else { SHORT_WEIGHT };
+        self.short += weight * (latency - self.short);
+        // What is above `long` may be a queue: only a measurement raises it.
+        self.long += self.weight * (self.short.min(self.long) - self.long);
+        if self.long > 2.0 * self.short {
+            self.long *= DRIFT;
+        }
+        self.trouble.usual_is(self.long);
     }
 
     fn start_measuring(&mut self, now: Moment) {
-        let until = now + trips(self.long, MEASURE_TRIPS).max(Duration::from_millis(250));
-        self.phase = Phase::Measuring { since: now, until, calls: 0, total: 0.0 };
+        // What starts before the queue has shrunk, a round trip later, tells nothing.
+        let from = now + seconds(self.short);
+        let until = from + seconds(self.short * MEASURE_TRIPS).max(MEASURE_AT_LEAST);
+        self.phase = Phase::Measuring { from, until, calls: 0, total: 0.0 };
     }
 
     /// A call succeeded while the limit is halved.
     fn measure(&mut self, took: Duration, now: Moment) -> Option<LimitCause> {
-        let settled = trips(self.long, 1.0);
-        let Phase::Measuring { since, until, calls, total } = &mut self.phase else { return None };
-        // What started earlier, or while the queue from before was still there, tells nothing.
-        if now - took >= *since + settled {
+        let Phase::Measuring { from, until, calls, total } = &mut self.phase else { return None };
+        if now - took >= *from {
             *calls += 1;
             *total += took.as_secs_f64();
         }
-        if *calls >= MEASURE_CALLS || now >= *until {
-            return self.measured(now);
-        }
-        None
+        if *calls >= MEASURE_CALLS || now >= *until { self.measured(now) } else { None }
     }
 
     fn measured(&mut self, now: Moment) -> Option<LimitCause> {
         if let Phase::Measuring { calls, total, .. } = self.phase
             && calls > 0
         {
-            self.long = total / f64::from(calls);
+            let seen = total / f64::from(calls);
+            let near = (self.long / 2.0..=self.long * 2.0).contains(&seen);
+            self.long += if near { BELIEVED } else { 1.0 } * (seen - self.long);
             self.trouble.usual_is(self.long);
         }
         self.follow_on(now);
@@ -257,8 +278,9 @@ impl Gradient2 {
 
     /// Leaves a measurement, and sets the time for the next.
     fn follow_on(&mut self, now: Moment) {
-        let measure_at = now + trips(self.long, MEASURE_EVERY_TRIPS).max(MEASURE_EVERY);
+        let measure_at = now + seconds(self.long * MEASURE_EVERY_TRIPS).max(MEASURE_EVERY);
         self.phase = Phase::Following { measure_at };
+        self.short = 0.0;
         self.window.clear();
     }
 
@@ -292,6 +314,6 @@ impl Gradient2 {
     }
 }
 
-fn trips(latency: f64, count: f64) -> Duration {
-    Duration::try_from_secs_f64(latency * count).unwrap_or(Duration::MAX)
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

@@ -17,9 +17,11 @@ const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_millis(500);
 /// Calls whose mean means something.
 const ENOUGH: u32 = 10;
-/// The share of losses in a window that speaks of overload. A constraint violated now and then, or
-/// a deadlock, does not.
+/// The share of losses that speaks of overload. A constraint violated now and then, or a deadlock,
+/// does not.
 const LOSSES: f64 = 0.1;
+/// How much of a new window goes into the share of losses: one loss among ten is chance.
+const LOSSES_WEIGHT: f64 = 0.3;
 /// How long nothing may complete before that is a hang, and how long between two decreases in one.
 const SILENCE: Duration = Duration::from_millis(250);
 /// For slow calls it is this many times their usual latency.
@@ -35,6 +37,8 @@ pub(super) struct Window {
     lost: u32,
     total_nanos: u64,
     peak: u32,
+    /// The share of losses, averaged over the windows since the last `clear`.
+    losses: f64,
 }
 
 /// What a window held.
@@ -42,7 +46,7 @@ pub(super) struct Window {
 pub(super) struct Gathered {
     /// The mean latency of what succeeded, in seconds; `None` if nothing did.
     pub(super) latency: Option<f64>,
-    /// Whether more failed than ever fails.
+    /// Whether more fail than a sound system lets fail.
     pub(super) lossy: bool,
     /// The most that was in flight.
     pub(super) peak: f64,
@@ -70,12 +74,15 @@ impl Window {
     }
 
     fn close(&mut self) -> Gathered {
-        let Self { succeeded, lost, total_nanos, peak, .. } = std::mem::take(self);
+        let Self { succeeded, lost, total_nanos, peak, losses, .. } = *self;
         let latency = (succeeded > 0).then(|| total_nanos as f64 / 1e9 / f64::from(succeeded));
-        let lossy = f64::from(lost) >= LOSSES * f64::from(succeeded + lost) && lost > 0;
-        Gathered { latency, lossy, peak: f64::from(peak) }
+        let share = f64::from(lost) / f64::from(succeeded + lost);
+        let losses = losses + LOSSES_WEIGHT * (share - losses);
+        *self = Self { losses, ..Self::default() };
+        Gathered { latency, lossy: losses >= LOSSES, peak: f64::from(peak) }
     }
 
+    /// Forgets everything, as after a decrease, which has to show what it does first.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,0 +1,165 @@
+//! The adaptive limits against simulated systems: that they settle near the knee, fall when capacity
+//! does, and come back.
+
+mod sim;
+
+use forebay_policy::{AimdSettings, Concurrency, Gradient2Settings};
+use sim::{Event, Scenario, Seen, Service, run};
+use std::time::Duration;
+
+/// An AIMD limit whose owner knows that a call takes `usual`.
+fn aimd(usual: f64) -> Concurrency {
+    let latency_threshold = Duration::from_secs_f64(usual * 2.5);
+    Concurrency::aimd(AimdSettings { latency_threshold, ..AimdSettings::default() })
+        .expect("settings are valid")
+}
+
+fn gradient() -> Concurrency {
+    Concurrency::gradient2(Gradient2Settings::default()).expect("settings are valid")
+}
+
+fn both(usual: f64) -> [(&'static str, Concurrency); 2] {
+    [("AIMD", aimd(usual)), ("Gradient2", gradient())]
+}
+
+/// The throughput of the best fixed limit, over the second half.
+fn best_fixed(scenario: &Scenario) -> f64 {
+    [8, 16, 20, 32, 64]
+        .map(|limit| steady(scenario, &run(scenario, Concurrency::fixed(limit))))
+        .into_iter()
+        .fold(0.0, f64::max)
+}
+
+fn steady(scenario: &Scenario, seen: &Seen) -> f64 {
+    seen.throughput(scenario.seconds / 2.0, scenario.seconds)
+}
+
+/// Both limits settle within a fifth of the best throughput, at no more than `most` on average.
+fn settles(service: &Service, usual: f64, noise: f64, most: f64) {
+    for seed in 1..=3 {
+        let scenario = Scenario { noise, seed, seconds: 30.0, ..Scenario::of(service.clone()) };
+        let best = best_fixed(&scenario);
+        for (name, limit) in both(usual) {
+            let seen = run(&scenario, limit);
+            let (got, mean) = (steady(&scenario, &seen), seen.mean_limit(15.0, 30.0));
+            assert!(got > 0.8 * best, "{name}, seed {seed}: {got} of {best}: {:?}", seen.limits);
+            assert!(mean <= most, "{name}, seed {seed}: a limit of {mean}: {:?}", seen.limits);
+        }
+    }
+}
+
+#[test]
+fn settle_near_the_knee_of_a_queue() {
+    settles(&Service::Queue { servers: 20, seconds: 0.02 }, 0.02, 0.0, 60.0);
+}
+
+#[test]
+fn settle_near_the_knee_of_a_pool() {
+    settles(&Service::Pool { servers: 20, seconds: 0.02 }, 0.02, 0.0, 60.0);
+}
+
+#[test]
+fn settle_near_the_knee_of_a_pool_of_slow_calls() {
+    settles(&Service::Pool { servers: 20, seconds: 0.2 }, 0.2, 0.0, 60.0);
+}
+
+#[test]
+fn settle_where_latency_grows_with_load() {
+    settles(&Service::Slowdown { knee: 20.0, seconds: 0.02 }, 0.02, 0.0, 60.0);
+}
+
+#[test]
+fn settle_where_throughput_falls_beyond_the_peak() {
+    settles(&Service::Contention { sigma: 0.03, kappa: 0.001, seconds: 0.01 }, 0.012, 0.0, 60.0);
+}
+
+#[test]
+fn settle_in_noise() {
+    settles(&Service::Slowdown { knee: 20.0, seconds: 0.02 }, 0.02, 0.8, 60.0);
+    settles(&Service::Queue { servers: 20, seconds: 0.02 }, 0.02, 1.0, 60.0);
+}
+
+#[test]
+fn gradient_does_not_creep_under_a_lasting_backlog() {
+    let service = Service::Pool { servers: 20, seconds: 0.02 };
+    let scenario = Scenario { seconds: 300.0, ..Scenario::of(service) };
+    let seen = run(&scenario, gradient());
+    let (early, late) = (seen.mean_limit(20.0, 40.0), seen.mean_limit(280.0, 300.0));
+    assert!(late < early * 1.2, "{early} -> {late}");
+}
+
+/// Between seconds 15 and 25 something is wrong; then all is as before.
+fn falls_and_recovers(trouble: Event, back: Option<Event>, usual: f64, service: Service) {
+    let mut scenario = Scenario { seconds: 35.0, ..Scenario::of(service).with(trouble) };
+    scenario.events.extend(back);
+    for (name, limit) in both(usual) {
+        let seen = run(&scenario, limit);
+        let (before, fallen) = (seen.mean_limit(12.0, 15.0), seen.mean_limit(17.0, 17.5));
+        assert!(fallen <= before / 2.0, "{name}: {before} -> {fallen}: {:?}", seen.limits);
+        let (was, is) = (seen.throughput(10.0, 15.0), seen.throughput(30.0, 35.0));
+        assert!(is > 0.8 * was, "{name}: {was} -> {is}: {:?}", seen.limits);
+    }
+}
+
+const POOL: Service = Service::Pool { servers: 40, seconds: 0.02 };
+
+#[test]
+fn fall_when_capacity_drops_and_recover() {
+    let less = Event::Becomes(15.0, Service::Pool { servers: 8, seconds: 0.02 });
+    falls_and_recovers(less, Some(Event::Becomes(25.0, POOL)), 0.02, POOL);
+}
+
+#[test]
+fn fall_when_nothing_completes_and_recover() {
+    let crowd = Service::Slowdown { knee: 40.0, seconds: 0.02 };
+    falls_and_recovers(Event::Hangs(15.0, 25.0), None, 0.02, crowd);
+}
+
+#[test]
+fn fall_when_everything_fails_and_recover() {
+    falls_and_recovers(Event::Fails(15.0, 25.0, 1.0), None, 0.02, POOL);
+}
+
+#[test]
+fn fall_when_calls_are_refused_and_recover() {
+    falls_and_recovers(Event::Refuses(15.0, 25.0, 10), None, 0.02, POOL);
+}
+
+#[test]
+fn gradient_learns_that_a_system_has_become_slower() {
+    let slower = Event::Becomes(15.0, Service::Pool { servers: 40, seconds: 0.06 });
+    let scenario = Scenario { seconds: 35.0, ..Scenario::of(POOL).with(slower) };
+    let seen = run(&scenario, gradient());
+    let (got, best) = (seen.throughput(25.0, 35.0), 40.0 / 0.06);
+    assert!(got > 0.8 * best, "{got} of {best}: {:?}", seen.limits);
+}
+
+#[test]
+fn do_not_grow_when_the_limit_is_not_in_use() {
+    let scenario = Scenario { arrivals: Some(100.0), seconds: 20.0, ..Scenario::of(POOL) };
+    for (name, limit) in both(0.02) {
+        let before = limit.limit();
+        let seen = run(&scenario, limit);
+        assert_eq!(seen.limit(19.0), before, "{name}: {:?}", seen.limits);
+    }
+}
+
+#[test]
+fn a_few_failures_are_no_overload() {
+    let scenario = Scenario::of(POOL).with(Event::Fails(15.0, 30.0, 0.02));
+    let scenario = Scenario { seconds: 30.0, ..scenario };
+    for (name, limit) in both(0.02) {
+        let seen = run(&scenario, limit);
+        let (was, is) = (seen.throughput(10.0, 15.0), seen.throughput(20.0, 30.0));
+        assert!(is > 0.9 * was, "{name}: {was} -> {is}: {:?}", seen.limits);
+    }
+}
+
+#[test]
+fn a_failure_while_gradient_measures_slow_calls_is_no_overload() {
+    let service = Service::Pool { servers: 20, seconds: 0.3 };
+    let scenario = Scenario::of(service).with(Event::Fails(10.0, 60.0, 0.02));
+    let seen = run(&scenario, gradient());
+    let (got, best) = (steady(&scenario, &seen), 20.0 / 0.3);
+    assert!(got > 0.8 * best, "{got} of {best}: {:?}", seen.limits);
+}
