@@ -6,7 +6,8 @@
 //! than an async timer, so that the store needs no particular runtime and no paused clock of a
 //! test can stop it.
 
-use crate::{inbox::Inbox, time, writer::data_version};
+use crate::{Receipt, inbox::Inbox, time, writer::data_version};
+use forebay_contract::Delivery;
 use rusqlite::Connection;
 use std::{
     collections::HashMap,
@@ -59,11 +60,13 @@ impl Bells {
 
     /// Rings now: for one queue, or for all.
     pub(crate) fn ring(&self, queue: Option<i64>) {
+        self.ears(queue).iter().for_each(|ear| ear.ring());
+    }
+
+    fn ears(&self, queue: Option<i64>) -> Vec<Arc<Inbox>> {
         let state = self.lock();
         let heard = state.ears.iter().filter(|(id, _)| queue.is_none_or(|queue| queue == **id));
-        let ears: Vec<_> = heard.flat_map(|(_, ears)| ears).filter_map(Weak::upgrade).collect();
-        drop(state);
-        ears.iter().for_each(|ear| ear.ring());
+        heard.flat_map(|(_, ears)| ears).filter_map(Weak::upgrade).collect()
     }
 
     /// Ends when `at` has come (or the store is gone).
@@ -81,7 +84,14 @@ impl Bells {
     }
 
     /// The thread: rings what is due, and every `poll` looks whether somebody else has committed.
-    pub(crate) fn run(&self, conn: &Connection, poll: Duration) {
+    ///
+    /// What then lies unclaimed in an inbox for too long goes to `give_back`.
+    pub(crate) fn run(
+        &self,
+        conn: &Connection,
+        poll: Duration,
+        give_back: impl Fn(Vec<Delivery<Receipt>>),
+    ) {
         let mut seen = data_version(conn).ok();
         let mut polled = Instant::now();
         while self.wait(poll) {
@@ -96,6 +106,7 @@ impl Bells {
                     seen = version;
                     self.ring(None);
                 }
+                self.ears(None).iter().map(|ear| ear.take_stale()).for_each(&give_back);
             }
         }
     }

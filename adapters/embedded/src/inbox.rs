@@ -17,7 +17,7 @@ use forebay_contract::{Delivery, Want};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, futures::Notified};
 
@@ -69,13 +69,15 @@ enum Life {
 pub(crate) struct Inbox {
     state: Mutex<State>,
     changed: Notify,
+    /// What is left of the lease of a message that has lain here for too long.
+    half_lease: Duration,
 }
 
 impl Inbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(lease: Duration) -> Self {
         let (buffer, phase, life) = (VecDeque::new(), Phase::Idle, Life::Open);
         let state = State { buffer, phase, fault: None, life };
-        Self { state: Mutex::new(state), changed: Notify::new() }
+        Self { state: Mutex::new(state), changed: Notify::new(), half_lease: lease / 2 }
     }
 
     /// The next change; counts from the moment that it is enabled.
@@ -148,6 +150,22 @@ impl Inbox {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Takes what has lain here for half its lease: nobody seems to receive any more, and if its
+    /// lease ended here it would look like a message that stopped its worker.
+    pub(crate) fn take_stale(&self) -> Vec<Delivery<Receipt>> {
+        let soon = Instant::now() + self.half_lease;
+        let stale = |delivery: &Delivery<Receipt>| {
+            delivery.lease.is_some_and(|lease| lease.expires_at < soon)
+        };
+        let mut state = self.lock();
+        if !state.buffer.front().is_some_and(stale) {
+            return Vec::new();
+        }
+        let (stale, fresh): (VecDeque<_>, _) = state.buffer.drain(..).partition(stale);
+        state.buffer = fresh;
+        stale.into()
     }
 
     /// Ends all receiving.

@@ -6,7 +6,7 @@ use crate::{
     settle,
     store::Inner,
     tx::Tx,
-    writer::Need,
+    writer::{Command, Need, Task},
 };
 use forebay_contract::{
     Backlog, Capabilities, Delivery, Exactness, Lease, LeaseError, LeaseTerms, OrderSupport,
@@ -17,7 +17,7 @@ use std::{
     future::{Future, poll_fn},
     hash::BuildHasher,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, mpsc},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -37,7 +37,7 @@ pub struct EmbeddedSource {
 impl EmbeddedSource {
     pub(crate) fn new(store: Arc<Inner>, queue: i64, options: &SourceOptions) -> Self {
         store.listen();
-        let inbox = Arc::new(Inbox::new());
+        let inbox = Arc::new(Inbox::new(options.lease));
         store.bells.listen(queue, &inbox);
         let capabilities = Capabilities {
             broker: "embedded",
@@ -67,7 +67,7 @@ impl EmbeddedSource {
             if let Some(at) = again_at {
                 store.bells.due(queue, at);
             }
-            release_unattended(&store, unwanted.unwrap_or_default());
+            release_unattended(&store.commands, unwanted.unwrap_or_default());
         });
     }
 }
@@ -87,12 +87,16 @@ fn releases(deliveries: Vec<Delivery<Receipt>>) -> Vec<Settlement<Receipt>> {
     deliveries.into_iter().map(settlement).collect()
 }
 
-/// As [`release`], with nobody waiting for it.
-fn release_unattended(store: &Inner, deliveries: Vec<Delivery<Receipt>>) {
+/// As [`release`], with nobody waiting for it: if it fails, the leases end by themselves.
+pub(crate) fn release_unattended(
+    commands: &mpsc::Sender<Box<dyn Command>>,
+    deliveries: Vec<Delivery<Receipt>>,
+) {
     if !deliveries.is_empty() {
         let unseen = releases(deliveries);
-        // If it fails, the leases end by themselves.
-        store.submit(Need::Sure, unseen.len(), move |tx| release(tx, &unseen), drop);
+        let (size, work) = (unseen.len(), move |tx: &mut Tx<'_>| release(tx, &unseen));
+        // Without a writer, nothing can be given back.
+        let _ = commands.send(Box::new(Task::new(Need::Sure, size, work, drop)));
     }
 }
 
@@ -201,7 +205,7 @@ impl Source for EmbeddedSource {
 impl Drop for EmbeddedSource {
     /// Gives back what was buffered, if it was not closed.
     fn drop(&mut self) {
-        release_unattended(&self.store, self.inbox.abandon());
+        release_unattended(&self.store.commands, self.inbox.abandon());
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     OpenError, Queue, QueueStatus, StoreError, StoreOptions, backlog,
     bell::Bells,
     error::QueueError,
-    open,
+    open, source,
     wake::{self, Listener, Peers},
     writer::{Command, Need, Task, Writer},
 };
@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     pub(crate) path: PathBuf,
     pub(crate) max_payload: usize,
     pub(crate) bells: Arc<Bells>,
-    commands: mpsc::Sender<Box<dyn Command>>,
+    pub(crate) commands: mpsc::Sender<Box<dyn Command>>,
     reads: mpsc::Sender<Read>,
     busy_timeout: Duration,
     wake_name: String,
@@ -147,8 +147,9 @@ fn start(path: &Path, options: &StoreOptions) -> Result<Inner, Start> {
     let spawn = |name: &str| thread::Builder::new().name(name.into());
     spawn("forebay-write").spawn(move || writer.run(&to_run))?;
     spawn("forebay-read").spawn(move || to_read.iter().for_each(|read| read(&reader)))?;
-    let (ring, poll) = (Arc::clone(&bells), options.poll);
-    spawn("forebay-bell").spawn(move || ring.run(&watcher, poll))?;
+    let (ring, poll, to_writer) = (Arc::clone(&bells), options.poll, commands.clone());
+    let give_back = move |unseen| source::release_unattended(&to_writer, unseen);
+    spawn("forebay-bell").spawn(move || ring.run(&watcher, poll, give_back))?;
     Ok(Inner {
         path: path.to_owned(),
         max_payload: options.max_payload,

@@ -162,3 +162,17 @@ async fn a_dropped_source_gives_back_what_it_had_not_handed_out() {
     let again = receive(&queue.source(&SourceOptions::default()), 4).await;
     assert!(again.iter().all(|out| out.message.interrupted == 0));
 }
+
+#[tokio::test]
+async fn what_nobody_receives_any_more_is_given_back_before_its_lease_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("q.db");
+    let store = Store::options().poll(Duration::from_millis(20)).open(&file).unwrap();
+    let abandoned = store.queue("orders").await.unwrap();
+    publish(&abandoned, &vec![Outgoing::new("x"); 3]).await;
+    let source = abandoned.source(&SourceOptions::default().lease(Duration::from_secs(2)));
+    receive_and_give_up(&source, 3).await;
+    let again = receive(&queue(&file).await.source(&SourceOptions::default()), 3).await;
+    assert!(again.iter().all(|out| out.message.interrupted == 0), "taken for suspects");
+    drop(source);
+}
