@@ -31,7 +31,7 @@ impl Queue {
     pub(crate) async fn create(config: &SourceConfig) -> Result<Self, CliError> {
         match config {
             SourceConfig::Embedded(config) => {
-                let store = Store::open(&config.path).map_err(|error| cannot_open(&error))?;
+                let store = Store::open(&config.path).map_err(cannot_open)?;
                 embedded(&store, &config.queue).await
             }
         }
@@ -53,7 +53,7 @@ impl Queue {
                             "{path} is not there: the first `send` or `run` makes it"
                         )));
                     }
-                    Err(error) => return Err(cannot_open(&error)),
+                    Err(error) => return Err(cannot_open(error)),
                 };
                 match missing(&store, &config.queue).await? {
                     Some(why) => Ok(Err(why)),
@@ -103,8 +103,11 @@ impl Queue {
     }
 }
 
-fn cannot_open(error: &OpenError) -> CliError {
-    CliError::Usage(format!("cannot open the queue: {error}"))
+fn cannot_open(error: OpenError) -> CliError {
+    match error {
+        OpenError::Store(error) => CliError::failed("cannot open the queue", error),
+        other => CliError::Usage(format!("cannot open the queue: {other}")),
+    }
 }
 
 async fn embedded(store: &Store, name: &str) -> Result<Queue, CliError> {

@@ -10,6 +10,7 @@ mod send;
 
 use crate::error::CliError;
 use clap::{CommandFactory, Parser, Subcommand};
+use std::time::Duration;
 use tokio::runtime;
 
 const EXAMPLES: &str = "\
@@ -23,6 +24,9 @@ Getting started:
 
 Exit codes:
   0  done        1  failed on the way        2  wrong command line or config";
+
+/// How long the end waits for threads that block.
+const SHUTDOWN: Duration = Duration::from_millis(200);
 
 /// Queue-based load leveling: takes messages from a queue at a pace that what is behind can bear.
 /// At least once, nothing lost.
@@ -63,7 +67,8 @@ fn block_on<F: Future<Output = Result<(), CliError>>>(command: F) -> Result<(), 
         .build()
         .map_err(|error| CliError::failed("cannot start", error))?;
     let result = runtime.block_on(command);
-    // A thread may still wait for a line on standard input, which may never come.
-    runtime.shutdown_background();
+    // Tasks are dropped before the process ends, and with them the programs that they run. What
+    // blocks a thread (a pipe that nobody reads) is not waited for.
+    runtime.shutdown_timeout(SHUTDOWN);
     result
 }

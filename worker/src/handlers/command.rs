@@ -1,5 +1,8 @@
 //! `[handler.command]`: a process per message, its payload on standard input, no shell.
 //!
+//! Standard input is a file without a name, complete before the program starts, and not a pipe: if
+//! the worker were killed while it fed one, the program would take half a payload for the whole.
+//!
 //! Each process leads a process group of its own. When the handler's time is up, its future is
 //! dropped, and dropping the guard kills the whole group: what a script started does not outlive it.
 //! A drain that runs out of time says so first, by SIGTERM.
@@ -16,15 +19,16 @@ use rustix::process::Signal;
 use std::{
     env,
     ffi::OsStr,
-    io::{self, ErrorKind},
+    fs::File,
+    io::{self, ErrorKind, Seek, Write},
     os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::ExitStatusExt},
     path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 use tokio::{
-    io::AsyncWriteExt,
-    process::{Child, ChildStdin, Command},
+    process::{Child, Command},
+    task::spawn_blocking,
     time::timeout,
 };
 
@@ -67,14 +71,14 @@ impl RunCommand {
         )
     }
 
-    fn spawn(&self, job: &Job<Bytes>) -> io::Result<Child> {
+    fn spawn(&self, job: &Job<Bytes>, stdin: File) -> io::Result<Child> {
         let mut command = Command::new(&self.program);
         command
             .args(&self.config.args)
             .envs(&self.config.env)
             .env("FOREBAY_ID", job.id().to_string())
             .env("FOREBAY_ATTEMPT", job.attempt().to_string())
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
@@ -89,7 +93,10 @@ impl RunCommand {
         let transient = |what: &str, error: io::Error| {
             Finding::new(Meaning::Transient, format!("{what}: {error}"))
         };
-        let mut child = self.spawn(job).map_err(|error| match error.kind() {
+        let stdin = file_of(job.payload.clone())
+            .await
+            .map_err(|error| transient("cannot write the payload to a temporary file", error))?;
+        let mut child = self.spawn(job, stdin).map_err(|error| match error.kind() {
             // A key with a NUL byte in it, which no environment can hold.
             ErrorKind::InvalidInput => Finding::new(
                 Meaning::Permanent,
@@ -98,17 +105,13 @@ impl RunCommand {
             _ => transient(&format!("cannot start {}", self.program.display()), error),
         })?;
         let mut group = Group::of(&child);
-        let stdin = child.stdin.take();
         let mut tail = Tail::new(child.stderr.take());
-
-        let feed = feed(stdin, job.payload.clone());
         let called_off = job.cancellation().cancelled();
-        tokio::pin!(feed, called_off);
-        let (mut fed, mut told) = (None, false);
+        tokio::pin!(called_off);
+        let mut told = false;
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status,
-                result = &mut feed, if fed.is_none() => fed = Some(result),
                 () = tail.read(), if tail.is_open() => {}
                 () = &mut called_off, if !told => {
                     told = true;
@@ -119,12 +122,7 @@ impl RunCommand {
         group.disarm();
         let status = status.map_err(|error| transient("cannot wait for the program", error))?;
         let _ = timeout(LATE_STDERR, tail.read_to_end()).await;
-        match fed {
-            Some(Err(error)) if status.success() => {
-                Err(transient("cannot hand over the payload", error))
-            }
-            _ => Ok(self.judge(status, &tail.text())),
-        }
+        Ok(self.judge(status, &tail.text()))
     }
 
     fn judge(&self, status: ExitStatus, stderr: &str) -> Finding {
@@ -154,11 +152,13 @@ impl Handler<Bytes> for RunCommand {
     }
 }
 
-/// Writes the payload, and closes the pipe. A program that does not read it is free not to.
-async fn feed(stdin: Option<ChildStdin>, payload: Bytes) -> io::Result<()> {
-    let Some(mut stdin) = stdin else { return Ok(()) };
-    match stdin.write_all(&payload).await {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
+/// The payload as a file to be read from its beginning. It has no name, and goes with its last reader.
+async fn file_of(payload: Bytes) -> io::Result<File> {
+    let written = spawn_blocking(move || {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&payload)?;
+        file.rewind()?;
+        Ok(file)
+    });
+    written.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

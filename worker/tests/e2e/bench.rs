@@ -225,3 +225,14 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Waits until none of these processes runs; a zombie that nobody has collected yet runs no more.
+#[track_caller]
+pub(crate) fn wait_until_gone(pids: &str) {
+    let runs = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    assert!(pids.lines().all(|pid| pid.parse::<u32>().is_ok()), "{pids}");
+    wait_until("they have ended", || !pids.lines().any(runs));
+}

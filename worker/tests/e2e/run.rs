@@ -1,6 +1,6 @@
 //! `run`: what runs is finished, what has not begun goes back, and the exit code says how it went.
 
-use crate::bench::{Bench, wait_until};
+use crate::bench::{Bench, wait_until, wait_until_gone};
 use rustix::process::Signal;
 
 #[test]
@@ -42,6 +42,26 @@ fn a_second_signal_calls_off_what_runs_and_loses_nothing() {
     let depth = bench.depth();
     let left = depth["ready"].as_u64().unwrap() + depth["delayed"].as_u64().unwrap();
     assert_eq!(left, 1, "{depth}");
+}
+
+#[test]
+fn a_program_that_ignores_sigterm_does_not_outlive_the_worker() {
+    let script = r#"trap "" TERM; sleep 600 & echo $! >> pids; echo $$$$ >> pids; wait"#;
+    for signals in [2, 3] {
+        let handler = format!("[handler.command]\nprogram = 'sh'\nargs = ['-c', '{script}']");
+        let bench = Bench::with_handler(&handler);
+        bench.send(&["1"]);
+        let worker = bench.run();
+        wait_until("it has started", || bench.read("pids").lines().count() == 2);
+        for count in 1..=signals {
+            worker.signal(Signal::TERM);
+            let drains = || bench.read("run.err").matches("draining").count() >= count;
+            wait_until("it has heard", || drains() || count > 1);
+        }
+        worker.ended();
+        wait_until_gone(&bench.read("pids"));
+        bench.forebay(&["depth", "--config", "w.toml"]).ok();
+    }
 }
 
 #[test]
@@ -94,6 +114,7 @@ fn a_worker_that_is_killed_loses_nothing() {
         worker.ended();
     }
     bench.work_off();
+    // Each line is a whole number: a program never sees half a payload.
     let log = bench.read("log");
     let mut seen: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
     seen.sort_unstable();

@@ -17,6 +17,8 @@ use std::{sync::Arc, time::SystemTime};
 
 /// Of an answer's body, this much goes into the error text.
 const SNIPPET: usize = 512;
+/// A longer answer is not read to its end, and its connection not used again.
+const READ: usize = 64 << 10;
 /// An answer to a batch longer than this is not read to its end.
 const MAX_ANSWER: usize = 4 << 20;
 
@@ -59,7 +61,7 @@ impl Http {
         let response = self.post(headers_of(job), job.payload.clone()).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         // A body that breaks off changes nothing: the status has been said.
-        let (body, _) = read(response, SNIPPET).await;
+        let (body, _) = read(response, READ).await;
         let snippet = snippet(&body);
         Ok(answer::judge(status, &headers, &snippet, &self.config.codes, SystemTime::now()))
     }
