@@ -12,9 +12,9 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock},
     thread::{self, JoinHandle},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 pub(crate) type Out = Delivery<Receipt>;
@@ -88,7 +88,9 @@ pub(crate) fn retry(after: Duration) -> Verdict {
 /// is collected to its end, however that comes.
 pub(crate) struct Process {
     child: Child,
-    lines: Option<JoinHandle<Vec<String>>>,
+    /// What it has printed so far.
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -100,27 +102,42 @@ impl Process {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = thread::spawn(move || stdout.lines().map_while(Result::ok).collect());
-        Self { child, lines: Some(lines) }
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let read = Arc::clone(&lines);
+        let reader = thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).for_each(|line| read.lock().unwrap().push(line));
+        });
+        Self { child, lines, reader: Some(reader) }
+    }
+
+    /// Waits until it has printed this line.
+    pub(crate) fn wait_for_line(&self, line: &str) {
+        let start = Instant::now();
+        while !self.lines.lock().unwrap().iter().any(|printed| printed == line) {
+            assert!(start.elapsed() < Duration::from_secs(20), "it never said `{line}`");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// All that it printed, once it has ended.
+    fn printed(&mut self) -> Vec<String> {
+        self.reader.take().unwrap().join().unwrap();
+        std::mem::take(&mut self.lines.lock().unwrap())
     }
 
     /// Kills it (SIGKILL), and gives what it printed.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.lines.take().unwrap().join().unwrap()
+        self.printed()
     }
 
     /// Waits for its end, which must be a good one, and gives what it printed.
     pub(crate) fn finish(mut self) -> Vec<String> {
         let status = self.child.wait().unwrap();
-        let lines = self.lines.take().unwrap().join().unwrap();
+        let lines = self.printed();
         assert!(status.success(), "a child failed: {lines:#?}");
         lines
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
     }
 }
 
