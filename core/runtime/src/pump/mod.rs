@@ -16,6 +16,7 @@
 
 mod drain;
 mod finish;
+mod hogs;
 mod intake;
 mod start;
 
@@ -37,6 +38,7 @@ use bytes::Bytes;
 use drain::Drain;
 use forebay_contract::{Delivery, Message, MessageId, Scope, Source, SourceError, Want};
 use forebay_policy::{Batcher, Fuse, LaneToken, Lanes, Moment, RetryPolicy, Signal};
+use hogs::Hogs;
 use slab::Slab;
 use smallvec::SmallVec;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -135,8 +137,7 @@ pub(crate) struct Pump<S: Source, I> {
     cancellations: Vec<Cancellation>,
     random: fastrand::Rng,
     next_ticket: u64,
-    /// Handlers are polled inline only from here on; see [`start`].
-    inline_from: Instant,
+    hogs: Hogs,
     /// When the gate may grant what it refused.
     gate_again_at: Moment,
     /// Since when a closed gate has kept parked messages waiting.
@@ -200,7 +201,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             cancellations: Vec::new(),
             random: fastrand::Rng::new(),
             next_ticket: 0,
-            inline_from: Instant::now(),
+            hogs: Hogs::new(Instant::now()),
             gate_again_at: Moment::NEVER,
             parked_since: None,
             next_tick: Moment::ZERO,

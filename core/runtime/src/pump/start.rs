@@ -4,9 +4,8 @@
 //! If it waits, it becomes a task, with its timeout and its cancellation around it.
 //!
 //! The danger of polling inline is a handler that computes, or blocks, instead of waiting: all
-//! others would wait for it. So the first poll is timed, and after a long one handlers are started as
-//! tasks, unpolled, for [`HOG_REST`] times as long as it took. At worst, 1/64 of the time is lost to
-//! hogs; the other threads take the tasks.
+//! others would wait for it. So the first poll is timed, and hogs are noticed (`hogs.rs`); after one,
+//! handlers are started as tasks, unpolled, for a while.
 
 use super::{Finished, Pump, Running, Unit};
 use crate::{
@@ -30,10 +29,6 @@ use tokio::{sync::mpsc, time::Instant};
 const BURST: usize = 32;
 /// How long a round of inline calls may go on before everything else is looked at.
 const ROUND: Duration = Duration::from_micros(500);
-/// A first poll longer than this makes its handler a hog.
-const HOG: Duration = Duration::from_micros(100);
-/// For how many times the length of a hog's poll handlers start as tasks.
-const HOG_REST: u32 = 64;
 /// How long a handler that has been called off may go on, to end by itself.
 const GRACE: Duration = Duration::from_secs(1);
 /// Cancellations kept for reuse; more were never out at once without waiting.
@@ -194,12 +189,10 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             .collect();
         let mut call = Box::pin(self.invoke.invoke(contexts));
         let mut ended = at;
-        if at >= self.inline_from {
+        if self.hogs.allow(at) {
             let polled = poll_once(call.as_mut());
             ended = Instant::now();
-            if ended - at > HOG {
-                self.inline_from = ended + (ended - at) * HOG_REST;
-            }
+            self.hogs.polled(ended - at, ended);
             if let Poll::Ready(called) = polled {
                 self.finish(unit, called, ended - at, generation);
                 self.recycle(cancellation);
