@@ -12,8 +12,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Turns at the rate that [`rate`] has read. A stall is made up for with a tenth of a second's
-    /// worth at most.
+    /// Turns at the rate that [`rate`] has read.
     pub(crate) fn new(per_second: &TokenBucket) -> Self {
         Self { bucket: per_second.clone(), started: Instant::now() }
     }
@@ -44,13 +43,19 @@ impl Pace {
 pub(crate) fn rate(text: &str) -> Result<TokenBucket, String> {
     let wrong = || format!("`{text}` is no rate: write messages per second, such as 50 or 0.5");
     let per_second = text.parse::<f64>().map_err(|_| wrong())?;
+    TokenBucket::new(per_second, usual_burst(per_second)).map_err(|_| wrong())
+}
+
+/// How many may come at once after a stall: a tenth of a second's worth, since less would be lost to
+/// the granularity of timers, and more would be felt behind.
+pub(crate) fn usual_burst(per_second: f64) -> u32 {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a float-to-integer cast saturates, and a negative rate is refused below"
+        reason = "a float-to-integer cast saturates, and 0 is raised to 1"
     )]
     let burst = (per_second / 10.0) as u32;
-    TokenBucket::new(per_second, burst.max(1)).map_err(|_| wrong())
+    burst.max(1)
 }
 
 #[cfg(test)]

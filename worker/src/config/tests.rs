@@ -207,6 +207,10 @@ fn what_a_handler_has_a_use_for_is_its_default() {
     assert_eq!(sqlite.concurrency, Concurrency::Fixed(2));
     assert_eq!(sqlite.batch.map(|batch| batch.size), Some(100));
     assert_eq!(usual(STDOUT).concurrency, Concurrency::Fixed(1));
+    let rate = |text: &str| parse_with(&format!("[worker]\nrate = {text}")).unwrap().worker.rate;
+    assert_eq!(rate("{ per_second = 1000 }").map(|rate| rate.burst), Some(100));
+    assert_eq!(rate("{ per_second = 0.5 }").map(|rate| rate.burst), Some(1));
+    assert_eq!(rate("{ per_second = 9, burst = 7 }").map(|rate| rate.burst), Some(7));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{
     error::ConfigError,
     values::{Size, Span},
 };
+use crate::pace::usual_burst;
 use forebay::policy::TokenBucket;
 use serde::{
     Deserialize, Deserializer,
@@ -49,13 +50,11 @@ pub(crate) enum Concurrency {
 }
 
 /// A rate of messages.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     /// Messages per second, in the long run.
     pub(crate) per_second: f64,
     /// Messages at once after a pause.
-    #[serde(default = "one")]
     pub(crate) burst: u32,
 }
 
@@ -82,16 +81,12 @@ pub(crate) struct WindowConfig {
 /// The batches of `handler.sqlite`, which always writes several rows in a transaction.
 const SQLITE_BATCH: Batch = Batch { size: 100, bytes: 1 << 20, age: Duration::from_millis(20) };
 
-const fn one() -> u32 {
-    1
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawWorker {
     name: Option<String>,
     concurrency: Option<Concurrency>,
-    rate: Option<Rate>,
+    rate: Option<RawRate>,
     timeout: Span,
     ordered: bool,
     batch: Option<RawBatch>,
@@ -112,6 +107,13 @@ impl Default for RawWorker {
             drain_timeout: Span::millis(25_000),
         }
     }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRate {
+    per_second: f64,
+    burst: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -159,20 +161,12 @@ impl RawWorker {
         }
         let concurrency = self.concurrency.unwrap_or_else(|| handler.usual_concurrency());
         concurrency.check(document)?;
-        if let Some(rate) = self.rate {
-            TokenBucket::new(rate.per_second, rate.burst).map_err(|error| {
-                let key = if error.setting == "burst" { "burst" } else { "per_second" };
-                document
-                    .error(&format!("worker.rate.{key}"), format!("it is {}", error.value))
-                    .help(format!("{}; leave `rate` out for no limit", error.allowed))
-            })?;
-        }
         Ok(WorkerConfig {
             concurrency,
             batch: self.batch(handler, document)?,
             window: self.window(document)?,
+            rate: self.rate.map(|rate| rate.check(document)).transpose()?,
             name: self.name,
-            rate: self.rate,
             timeout: self.timeout.0,
             ordered: self.ordered,
             drain_timeout: self.drain_timeout.0,
@@ -211,6 +205,22 @@ fn at_least_one(key: &str, value: usize, document: &Document<'_>) -> Result<(), 
     match value {
         0 => Err(document.error(key, "it is 0, and nothing would ever run").help("at least 1")),
         _ => Ok(()),
+    }
+}
+
+impl RawRate {
+    fn check(self, document: &Document<'_>) -> Result<Rate, ConfigError> {
+        let Self { per_second, burst } = self;
+        let burst = burst.unwrap_or_else(|| usual_burst(per_second));
+        match TokenBucket::new(per_second, burst) {
+            Ok(_) => Ok(Rate { per_second, burst }),
+            Err(error) => {
+                let key = if error.setting == "burst" { "burst" } else { "per_second" };
+                Err(document
+                    .error(&format!("worker.rate.{key}"), format!("it is {}", error.value))
+                    .help(format!("{}; leave `rate` out for no limit", error.allowed)))
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::Write,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -21,6 +21,16 @@ pub(crate) struct Done {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
 }
 
 impl Done {
@@ -87,22 +97,23 @@ impl Bench {
         self.forebay_with(args, "")
     }
 
-    /// Runs a command to its end, with this on standard input.
-    pub(crate) fn forebay_with(&self, args: &[&str], stdin: &str) -> Done {
+    /// Starts a command, with pipes to all that it reads and writes.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.spawn().unwrap()
+    }
+
+    /// Runs a command to its end, with this on standard input.
+    pub(crate) fn forebay_with(&self, args: &[&str], stdin: &str) -> Done {
+        let mut child = self.spawn(args);
         let mut pipe = child.stdin.take().unwrap();
         let text = stdin.to_owned();
         // A command that fails early does not read all of it.
         let feed = thread::spawn(move || drop(pipe.write_all(text.as_bytes())));
         let output = child.wait_with_output().unwrap();
         feed.join().unwrap();
-        Done {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        output.into()
     }
 
     /// Sends payloads.
@@ -180,9 +191,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+    pub(crate) fn signal(&self, sent: Signal) {
+        signal(&self.child, sent);
     }
 
     /// Drains it.
@@ -214,6 +224,12 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Signals a process.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// Looks until it is so.

@@ -1,7 +1,8 @@
 //! `init`, `check`, `send`, `depth`: everything around a queue but the work.
 
-use crate::bench::Bench;
-use std::fs;
+use crate::bench::{Bench, Done, signal, wait_until};
+use rustix::process::Signal;
+use std::{fs, io::Write};
 
 const STDOUT: &str = "[handler.stdout]";
 
@@ -61,7 +62,7 @@ fn a_bad_line_stops_with_its_number_and_what_is_confirmed() {
     let bench = Bench::with_handler(STDOUT);
     let lines = "1\n2\nnot json\n4\n";
     let error = bench.forebay_with(&["send", "--config", "w.toml", "-"], lines).err(1);
-    assert!(error.contains("2 confirmed, then stopped: line 3: not JSON"), "{error}");
+    assert!(error.contains("2 confirmed, then stopped at line 3: not JSON"), "{error}");
     assert_eq!(bench.depth()["ready"], 2);
     let done = bench.forebay_with(&["send", "--config", "w.toml", "-", "--skip-invalid"], lines);
     assert!(done.stderr.contains("skipped line 3: not JSON"), "{done:?}");
@@ -79,7 +80,7 @@ fn keys_identities_headers_and_delay_arrive() {
     bench.forebay(&["send", "--config", "w.toml", "--delay", "1h", "0"]).ok();
     assert_eq!(bench.depth()["delayed"], 1);
     let worker = bench.run();
-    crate::bench::wait_until("it is printed", || !bench.read("run.out").is_empty());
+    wait_until("it is printed", || !bench.read("run.out").is_empty());
     let line: serde_json::Value = serde_json::from_str(&worker.stop().stdout).unwrap();
     assert_eq!(line["id"], "o-7");
     assert_eq!(line["key"], "42");
@@ -99,6 +100,31 @@ fn send_keeps_its_rate() {
     bench.forebay_with(&["send", "--config", "w.toml", "--rate", "100", "-"], &lines).ok();
     // Ten at once, then 50 more at 100 per second.
     assert!(started.elapsed().as_millis() >= 490, "{:?}", started.elapsed());
+}
+
+#[test]
+fn send_that_is_interrupted_says_what_is_confirmed() {
+    let bench = Bench::with_handler(STDOUT);
+    let mut child = bench.spawn(&["send", "--config", "w.toml", "-"]);
+    // The pipe stays open: the command waits for more.
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(b"1\n2\n").unwrap();
+    wait_until("they are sent", || {
+        bench.path("q.db").exists()
+            && bench.forebay(&["depth", "--config", "w.toml"]).stdout.contains("orders  2 ")
+    });
+    signal(&child, Signal::INT);
+    let error = Done::from(child.wait_with_output().unwrap()).err(1);
+    assert!(error.contains("2 confirmed, then stopped by a signal: interrupted"), "{error}");
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let bench = Bench::with_handler(STDOUT);
+    let mut child = bench.spawn(&["init", "-"]);
+    drop(child.stdout.take());
+    let done = Done::from(child.wait_with_output().unwrap());
+    assert_eq!((done.code, &*done.stderr), (Some(0), ""));
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Send {
             _ = tokio::signal::ctrl_c() => None,
         };
         terminal::show(None);
-        ended.unwrap_or_else(|| Err(sending.stopped("by a signal", "interrupted")))?;
+        ended.unwrap_or_else(|| Err(sending.stopped(" by a signal", "interrupted")))?;
         output::line(sending.report())
     }
 

@@ -68,7 +68,7 @@ impl Sending {
             }
             self.publish(&batch).await?;
             if let Some((what, why)) = bad {
-                return Err(self.stopped(&what, why));
+                return Err(self.stopped(&format!(" at {what}"), why));
             }
             self.draw();
         }
@@ -116,7 +116,7 @@ impl Sending {
                 .zip(results)
                 .find_map(|((number, _), result)| result.err().map(|error| (*number, error)));
             if let Some((number, error)) = failed {
-                return Err(self.stopped(&self.place(number), error));
+                return Err(self.stopped(&format!(" at {}", self.place(number)), error));
             }
         }
         Ok(())
@@ -124,7 +124,7 @@ impl Sending {
 
     /// It has stopped here, for this reason.
     pub(super) fn stopped(&self, what: &str, why: impl Into<BoxError>) -> CliError {
-        CliError::failed(format!("{} confirmed, then stopped: {what}", self.sent), why)
+        CliError::failed(format!("{} confirmed, then stopped{what}", self.sent), why)
     }
 
     /// What has been done so far.
