@@ -31,8 +31,10 @@ struct Limits {
     concurrency: Concurrency,
     rate: Option<TokenBucket>,
     breaker: Option<Breaker>,
-    /// Somebody was refused for want of a permit since the last change.
+    /// Somebody was refused for want of a permit: tell of the next one that is free.
     refused: bool,
+    /// The breaker has changed its state since the last completion.
+    news: bool,
 }
 
 /// A gate as it stands at one moment.
@@ -63,7 +65,7 @@ impl Gate {
         rate: Option<TokenBucket>,
         breaker: Option<Breaker>,
     ) -> Self {
-        let limits = Limits { concurrency, rate, breaker, refused: false };
+        let limits = Limits { concurrency, rate, breaker, refused: false, news: false };
         Self(Arc::new(Inner { limits: Mutex::new(limits), changed: watch::Sender::new(0) }))
     }
 
@@ -124,7 +126,7 @@ impl Gate {
         for (signal, generation) in signals.drain(..) {
             limits.record(signal, generation, now);
         }
-        let tell = std::mem::take(&mut limits.refused);
+        let tell = std::mem::take(&mut limits.refused) | std::mem::take(&mut limits.news);
         drop(limits);
         if tell {
             self.tell();
@@ -181,7 +183,7 @@ impl Limits {
         };
         let by_breaker = match &mut self.breaker {
             Some(breaker) => {
-                tell_of(breaker.poll(now));
+                self.news |= tell_of(breaker.poll(now));
                 step(calls, breaker.admit(calls, now))
             }
             None => calls,
@@ -211,15 +213,17 @@ impl Limits {
             tracing::debug!("concurrency limit: {change}");
         }
         if let Some(breaker) = &mut self.breaker {
-            tell_of(breaker.record(signal, generation, now));
+            self.news |= tell_of(breaker.record(signal, generation, now));
         }
     }
 }
 
-fn tell_of(transition: Option<BreakerTransition>) {
+/// Logs a transition, and returns whether there was one.
+fn tell_of(transition: Option<BreakerTransition>) -> bool {
     if let Some(transition) = transition {
         tracing::warn!("circuit breaker: {transition}");
     }
+    transition.is_some()
 }
 
 #[cfg(test)]

@@ -37,10 +37,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     pub(super) fn received(&mut self, result: Result<(), SourceError>) {
         match result {
-            Ok(()) => {
-                self.receive_backoff.reset();
-                self.take_in();
-            }
+            Ok(()) => self.receive_backoff.reset(),
             Err(SourceError::Unavailable(error)) => {
                 self.shared.stats.receive_errors.add(1);
                 let pause = self.receive_backoff.next();
@@ -54,7 +51,11 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         }
     }
 
-    fn take_in(&mut self) {
+    /// Takes in what was received: also by a call that then failed, or was given up.
+    pub(super) fn take_in(&mut self) {
+        if self.inbox.is_empty() {
+            return;
+        }
         let mut inbox = std::mem::take(&mut self.inbox);
         let bytes = inbox.iter().map(|delivery| delivery.message.size()).sum();
         self.window.take(inbox.len(), bytes);

@@ -170,6 +170,11 @@ pub(crate) struct Parts<S: Source, I> {
 impl<S: Source, I: Invoke> Pump<S, I> {
     pub(crate) fn new(parts: Parts<S, I>) -> Self {
         let (finished_tx, finished) = mpsc::unbounded_channel();
+        let longest_wait = 2 * parts.settings.retry.longest_delay() + WAIT_FOR_SOURCE;
+        let lanes = match parts.in_lanes {
+            true => Lanes::keyed_with(KEY_CAP, longest_wait),
+            false => Lanes::unordered(),
+        };
         let batcher = parts.invoke.batching().map(|o| Batcher::new(o.size, o.bytes, o.age));
         Self {
             drain: Drain::new(parts.settings.drain_timeout, parts.give_up_at),
@@ -184,7 +189,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             lost: parts.lost,
             gate: parts.gate,
             fuse: parts.fuse,
-            lanes: if parts.in_lanes { Lanes::keyed(KEY_CAP) } else { Lanes::unordered() },
+            lanes,
             forming: Unit::new(),
             batcher,
             halves: VecDeque::new(),
@@ -216,6 +221,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             while let Ok(finished) = self.finished.try_recv() {
                 self.finish_task(finished);
             }
+            self.take_in();
             let now = clock::now();
             let more = self.start_ready(now);
             self.tick(now);
@@ -302,6 +308,10 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
 /// Messages of one key that may wait in hand, before further ones go back to the source.
 const KEY_CAP: usize = 64;
+
+/// How long a lane waits for a retried message to come back, beyond twice the longest retry delay,
+/// before what is parked behind it goes back to the source.
+const WAIT_FOR_SOURCE: Duration = Duration::from_secs(60);
 
 const NOTHING: Want = Want { messages: 0, bytes: 0 };
 
