@@ -84,7 +84,10 @@ pub enum StoreError {
         detail: String,
     },
     /// The file can no longer be written.
-    #[error("`{0}` has become read-only: give the file and its directory write access again")]
+    #[error(
+        "`{0}` can no longer be written: it was moved, deleted or made read-only; restore it and its \
+         write access, and start again"
+    )]
     ReadOnly(PathBuf),
     /// Reading or writing failed; it may work again.
     #[error("`{path}` could not be read or written: {detail}")]
@@ -109,10 +112,13 @@ impl StoreError {
                 Self::Locked { path, waited }
             }
             Some(ErrorCode::DiskFull) => Self::Full(path),
-            Some(ErrorCode::ReadOnly) => Self::ReadOnly(path),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::OutOfMemory) => {
-                Self::Io { path, detail }
-            }
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly(path),
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::OutOfMemory
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Self::Io { path, detail },
             _ => Self::Corrupt { path, detail },
         }
     }
