@@ -10,7 +10,7 @@ use crate::{
 };
 use forebay_contract::Failure;
 use futures_util::FutureExt;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::{any::Any, future::Future, marker::PhantomData, panic::AssertUnwindSafe, sync::Arc};
 
 /// What the messages of a unit came to, by index.
@@ -19,6 +19,8 @@ pub type Outcomes = SmallVec<[Outcome; 1]>;
 /// What a call came to.
 #[derive(Debug)]
 pub enum Called {
+    /// The unit was one message.
+    One(Outcome),
     /// Each message of the unit has its own outcome.
     Each(Outcomes),
     /// A batch failed as a whole: to be split, until it is known whose fault it is.
@@ -29,7 +31,7 @@ pub enum Called {
 pub trait Invoke: Send + Sync + 'static {
     /// Starts the call. The future owns all that it needs.
     fn invoke(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         unit: SmallVec<[Context; 1]>,
     ) -> impl Future<Output = Called> + Send + 'static;
 
@@ -52,27 +54,20 @@ where
     T: Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    fn invoke(
-        self: &Arc<Self>,
-        mut unit: SmallVec<[Context; 1]>,
-    ) -> impl Future<Output = Called> + Send + 'static {
-        let this = Arc::clone(self);
-        async move {
-            let context = unit.pop().expect("a unit has at least one message");
-            let call = async {
-                let payload = match this.decode.decode(&context.message) {
-                    Ok(payload) => payload,
-                    Err(error) => return Outcome::Undecodable(error),
-                };
-                let job = Job::new(payload, context, this.state.clone());
-                outcome(this.handler.handle(job).await)
+    async fn invoke(self: Arc<Self>, mut unit: SmallVec<[Context; 1]>) -> Called {
+        let context = unit.pop().expect("a unit has at least one message");
+        let call = async {
+            let payload = match self.decode.decode(&context.message) {
+                Ok(payload) => payload,
+                Err(error) => return Outcome::Undecodable(error),
             };
-            let outcome = match AssertUnwindSafe(call).catch_unwind().await {
-                Ok(outcome) => outcome,
-                Err(panic) => Outcome::Panicked(panic_text(&*panic)),
-            };
-            Called::Each(smallvec![outcome])
-        }
+            let job = Job::new(payload, context, self.state.clone());
+            outcome(self.handler.handle(job).await)
+        };
+        Called::One(match AssertUnwindSafe(call).catch_unwind().await {
+            Ok(outcome) => outcome,
+            Err(panic) => Outcome::Panicked(panic_text(&*panic)),
+        })
     }
 
     fn batching(&self) -> Option<&BatchOptions> {
@@ -96,31 +91,25 @@ where
     T: Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    fn invoke(
-        self: &Arc<Self>,
-        unit: SmallVec<[Context; 1]>,
-    ) -> impl Future<Output = Called> + Send + 'static {
-        let this = Arc::clone(self);
-        async move {
-            let call = async {
-                let (jobs, mut outcomes) = this.decode_all(unit);
-                if jobs.is_empty() {
-                    return Called::Each(outcomes);
-                }
-                let asked = jobs.len();
-                match this.handler.handle_batch(jobs).await {
-                    BatchOutcome::Each(each) if each.len() == asked => {
-                        fill_in(&mut outcomes, each);
-                        Called::Each(outcomes)
-                    }
-                    BatchOutcome::Each(each) => Called::Together(wrong_length(each.len(), asked)),
-                    BatchOutcome::Failed(failure) => Called::Together(Outcome::Failed(failure)),
-                }
-            };
-            match AssertUnwindSafe(call).catch_unwind().await {
-                Ok(called) => called,
-                Err(panic) => Called::Together(Outcome::Panicked(panic_text(&*panic))),
+    async fn invoke(self: Arc<Self>, unit: SmallVec<[Context; 1]>) -> Called {
+        let call = async {
+            let (jobs, mut outcomes) = self.decode_all(unit);
+            if jobs.is_empty() {
+                return Called::Each(outcomes);
             }
+            let asked = jobs.len();
+            match self.handler.handle_batch(jobs).await {
+                BatchOutcome::Each(each) if each.len() == asked => {
+                    fill_in(&mut outcomes, each);
+                    Called::Each(outcomes)
+                }
+                BatchOutcome::Each(each) => Called::Together(wrong_length(each.len(), asked)),
+                BatchOutcome::Failed(failure) => Called::Together(Outcome::Failed(failure)),
+            }
+        };
+        match AssertUnwindSafe(call).catch_unwind().await {
+            Ok(called) => called,
+            Err(panic) => Called::Together(Outcome::Panicked(panic_text(&*panic))),
         }
     }
 

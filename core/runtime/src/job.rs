@@ -21,7 +21,8 @@ pub struct Job<T, S = ()> {
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) message: Arc<Message>,
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) started: Instant,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) cancellation: Cancellation,
 }
 
@@ -58,12 +59,12 @@ impl<T, S> Job<T, S> {
 
     /// When the handler's time is up; `None` without a timeout.
     pub fn deadline(&self) -> Option<Instant> {
-        self.context.deadline
+        self.context.timeout.map(|timeout| self.context.started + timeout)
     }
 
     /// How much of its time the handler has left; `None` without a timeout.
     pub fn time_left(&self) -> Option<Duration> {
-        self.context.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+        self.deadline().map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Tells when the work is no longer wanted. Worth watching in handlers that run for long.

@@ -7,39 +7,64 @@
 
 use crate::{backoff::Backoff, keeper::Keeper, stats::Stats, window::Window};
 use forebay_contract::{SettleError, Settlement, Source};
-use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tokio::{sync::mpsc, time::Instant};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
-/// How many verdicts go to the source at once, at most.
-const BATCH: usize = 1024;
-
-/// A verdict on its way, with what it will give back.
+/// Verdicts on their way, each with the ticket of its message. Two lists, so that the source sees
+/// just what concerns it, and nothing is moved on the way.
 #[derive(Debug)]
-pub(crate) struct Settling<R> {
-    pub(crate) settlement: Settlement<R>,
-    pub(crate) ticket: u64,
+pub(crate) struct Outbox<R> {
+    settlements: Vec<Settlement<R>>,
+    tickets: Vec<u64>,
 }
 
-/// Carries verdicts to the source until all senders are gone.
+impl<R> Default for Outbox<R> {
+    fn default() -> Self {
+        Self { settlements: Vec::new(), tickets: Vec::new() }
+    }
+}
+
+impl<R> Outbox<R> {
+    pub(crate) fn push(&mut self, settlement: Settlement<R>, ticket: u64) {
+        self.settlements.push(settlement);
+        self.tickets.push(ticket);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tickets.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
+    fn append(&mut self, other: &mut Self) {
+        self.settlements.append(&mut other.settlements);
+        self.tickets.append(&mut other.tickets);
+    }
+}
+
+/// Carries verdicts to the source until the pump is gone.
 pub(crate) struct Settler<S: Source> {
     pub(crate) source: Arc<S>,
-    pub(crate) inbox: mpsc::UnboundedReceiver<Vec<Settling<S::Receipt>>>,
-    /// Emptied vectors go back to the pump, to be filled again.
-    pub(crate) empties: mpsc::UnboundedSender<Vec<Settling<S::Receipt>>>,
+    pub(crate) inbox: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
+    /// Emptied outboxes go back to the pump, to be filled again.
+    pub(crate) empties: mpsc::UnboundedSender<Outbox<S::Receipt>>,
     pub(crate) window: Arc<Window>,
     pub(crate) keeper: Arc<Keeper<S::Receipt>>,
     pub(crate) stats: Arc<Stats>,
     /// When to stop trying against a broker that is away; set by the drain.
-    pub(crate) give_up_at: tokio::sync::watch::Receiver<Option<Instant>>,
+    pub(crate) give_up_at: watch::Receiver<Option<Instant>>,
 }
 
 impl<S: Source> Settler<S> {
     /// Runs until the pump has gone and everything is settled, or until it is time to give up.
     /// Returns how many verdicts could not be delivered.
     pub(crate) async fn run(mut self) -> usize {
-        let mut pending = VecDeque::new();
-        let mut batch = Vec::new();
-        let mut tickets = Vec::new();
+        let mut pending = Outbox::default();
         let mut backoff = Backoff::default();
         loop {
             if pending.is_empty() {
@@ -51,19 +76,10 @@ impl<S: Source> Settler<S> {
             while let Ok(more) = self.inbox.try_recv() {
                 self.take_in(more, &mut pending);
             }
-            for Settling { settlement, ticket } in pending.drain(..pending.len().min(BATCH)) {
-                batch.push(settlement);
-                tickets.push(ticket);
-            }
-            let again = self.settle(&mut batch, &mut tickets).await;
-            if again.is_empty() {
+            self.settle(&mut pending).await;
+            if pending.is_empty() {
                 backoff.reset();
-                continue;
-            }
-            for settling in again.into_iter().rev() {
-                pending.push_front(settling);
-            }
-            if self.wait(backoff.next()).await.is_none() {
+            } else if self.wait(backoff.next()).await.is_none() {
                 let lost = pending.len() + self.drain_inbox();
                 tracing::error!(verdicts = lost, "gave up settling: the messages will come back");
                 return lost;
@@ -71,13 +87,12 @@ impl<S: Source> Settler<S> {
         }
     }
 
-    fn take_in(
-        &self,
-        mut more: Vec<Settling<S::Receipt>>,
-        pending: &mut VecDeque<Settling<S::Receipt>>,
-    ) {
-        pending.extend(more.drain(..));
-        // The pump may be gone already; then nobody needs the vector.
+    fn take_in(&self, mut more: Outbox<S::Receipt>, pending: &mut Outbox<S::Receipt>) {
+        match pending.is_empty() {
+            true => std::mem::swap(pending, &mut more),
+            false => pending.append(&mut more),
+        }
+        // The pump may be gone already; then nobody needs it.
         let _ = self.empties.send(more);
     }
 
@@ -85,50 +100,51 @@ impl<S: Source> Settler<S> {
         std::iter::from_fn(|| self.inbox.try_recv().ok()).map(|more| more.len()).sum()
     }
 
-    /// Settles one batch; returns what is to be settled again.
-    async fn settle(
-        &self,
-        batch: &mut Vec<Settlement<S::Receipt>>,
-        tickets: &mut Vec<u64>,
-    ) -> Vec<Settling<S::Receipt>> {
-        let mut results = self.source.settle(batch).await.into_iter();
+    /// Settles all that is pending; leaves what is to be settled again.
+    async fn settle(&self, pending: &mut Outbox<S::Receipt>) {
+        let mut results = self.source.settle(&pending.settlements).await.into_iter();
         let (mut messages, mut bytes) = (0, 0);
-        let mut again = Vec::new();
-        for (settlement, ticket) in batch.drain(..).zip(tickets.drain(..)) {
-            let size = settlement.message.size();
-            match results.next() {
-                Some(Ok(_)) => self.stats.settled(&settlement.verdict),
-                Some(Err(SettleError::Stale)) => {
-                    self.stats.stale.add(1);
-                    tracing::debug!(id = %settlement.message.id, "settled too late: it comes again");
-                }
-                Some(Err(error @ SettleError::Refused(_))) => {
-                    self.stats.refused.add(1);
-                    tracing::error!(
-                        id = %settlement.message.id,
-                        "{error}; the message stays in its queue"
-                    );
-                }
-                Some(Err(error)) => {
-                    self.stats.settle_errors.add(1);
-                    tracing::warn!(id = %settlement.message.id, "not settled yet: {error}");
-                    again.push(Settling { settlement, ticket });
-                    continue;
-                }
-                // An adapter that answers too few: settle again what it did not answer.
-                None => {
-                    again.push(Settling { settlement, ticket });
-                    continue;
-                }
+        let mut again = Outbox::default();
+        for (settlement, ticket) in pending.settlements.drain(..).zip(pending.tickets.drain(..)) {
+            // An adapter that answers too few has not settled the rest.
+            if results.next().is_some_and(|result| self.is_over(&settlement, result)) {
+                messages += 1;
+                bytes += settlement.message.size();
+                self.keeper.forget(ticket);
+            } else {
+                again.push(settlement, ticket);
             }
-            self.keeper.forget(ticket);
-            messages += 1;
-            bytes += size;
         }
         if messages > 0 {
             self.window.give_back(messages, bytes);
         }
-        again
+        pending.append(&mut again);
+    }
+
+    /// Notes what the source answered. Returns whether that is the last word.
+    fn is_over<R>(
+        &self,
+        settlement: &Settlement<S::Receipt>,
+        result: Result<R, SettleError>,
+    ) -> bool {
+        let id = &settlement.message.id;
+        match result {
+            Ok(_) => self.stats.settled(&settlement.verdict),
+            Err(SettleError::Stale) => {
+                self.stats.stale.add(1);
+                tracing::debug!(%id, "settled too late: it comes again");
+            }
+            Err(error @ SettleError::Refused(_)) => {
+                self.stats.refused.add(1);
+                tracing::error!(%id, "{error}; the message stays in its queue");
+            }
+            Err(error) => {
+                self.stats.settle_errors.add(1);
+                tracing::warn!(%id, "not settled yet: {error}");
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits before the next try; `None` when there will be none.

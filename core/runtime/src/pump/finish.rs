@@ -1,10 +1,9 @@
 //! Finishing: what a handler came to becomes a verdict, and the verdict goes to the settler.
 
-use super::{Finished, Held, Pump, Unit, start::one};
+use super::{Finished, Held, Pump, Unit};
 use crate::{
     Invoke, clock,
     invoke::Called,
-    settler::Settling,
     verdict::{Judgement, Outcome, judge},
 };
 use forebay_contract::{Failure, Settlement, Source, Verdict};
@@ -39,8 +38,11 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         generation: u64,
     ) {
         let outcomes = match called {
+            Called::One(outcome) => return self.finish_one(unit, outcome, took, generation),
+            Called::Together(outcome) if unit.len() == 1 => {
+                return self.finish_one(unit, outcome, took, generation);
+            }
             Called::Each(outcomes) => outcomes,
-            Called::Together(outcome) if unit.len() == 1 => one(outcome),
             Called::Together(outcome) if can_split(&outcome) => {
                 let signal = signal_of(&outcome, took);
                 self.signals.push((signal, generation));
@@ -52,6 +54,18 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         for (held, outcome) in unit.into_iter().zip(outcomes) {
             signal = worse(signal, self.conclude(held, outcome, took));
         }
+        self.signals.push((signal, generation));
+    }
+
+    fn finish_one(
+        &mut self,
+        mut unit: Unit<S::Receipt>,
+        outcome: Outcome,
+        took: Duration,
+        generation: u64,
+    ) {
+        let held = unit.pop().expect("a unit has at least one message");
+        let signal = self.conclude(held, outcome, took);
         self.signals.push((signal, generation));
     }
 
@@ -115,8 +129,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             self.lanes.done(lane, after, clock::now);
         }
         let Held { ticket, message, receipt, .. } = held;
-        let settlement = Settlement { receipt, message, verdict };
-        self.outbox.push(Settling { settlement, ticket });
+        self.outbox.push(Settlement { receipt, message, verdict }, ticket);
     }
 
     /// Gives messages back unhandled.
@@ -148,6 +161,7 @@ fn forgive(called: Called) -> Called {
         _ => Outcome::Cancelled,
     };
     match called {
+        Called::One(outcome) => Called::One(forgive(outcome)),
         Called::Each(outcomes) => Called::Each(outcomes.into_iter().map(forgive).collect()),
         Called::Together(outcome) => Called::Together(forgive(outcome)),
     }

@@ -3,8 +3,8 @@
 use super::{Held, Pump, Unit};
 use crate::{Invoke, clock};
 use forebay_contract::{
-    Capabilities, DeadReason, Delivery, FailureKind, FailureNote, Scope, Source, SourceError,
-    SourceEvent, Verdict, Want,
+    Capabilities, DeadReason, Delivery, FailureKind, FailureNote, MessageId, Scope, Source,
+    SourceError, SourceEvent, Verdict, Want,
 };
 use forebay_policy::{After, Moment, Push};
 use std::time::{Duration, SystemTime};
@@ -76,7 +76,11 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     }
 
     fn park(&mut self, held: Held<S::Receipt>) {
-        let (key, id) = (held.message.key.clone(), held.message.id.clone());
+        // Lanes without keys look at neither, so neither is cloned.
+        let (key, id) = match self.keyed {
+            true => (held.message.key.clone(), held.message.id.clone()),
+            false => (None, MessageId::from(0)),
+        };
         if let Push::TurnedAway(held) = self.lanes.push(key, id, held) {
             self.drain.released(1);
             self.settle(held, Verdict::Release { after: TURNED_AWAY });

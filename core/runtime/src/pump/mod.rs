@@ -31,7 +31,7 @@ use crate::{
     gate::Gate,
     invoke::Called,
     keeper::Keeper,
-    settler::Settling,
+    settler::Outbox,
     window::Window,
 };
 use bytes::Bytes;
@@ -111,6 +111,8 @@ pub(crate) struct Pump<S: Source, I> {
     gate_changed: watch::Receiver<u64>,
     fuse: Fuse,
 
+    /// Whether the lanes look at keys.
+    keyed: bool,
     /// Received and not started.
     lanes: Lanes<Bytes, MessageId, Held<S::Receipt>>,
     /// Taken from the lanes for the next batch, which is not full yet.
@@ -128,10 +130,10 @@ pub(crate) struct Pump<S: Source, I> {
     finished: mpsc::UnboundedReceiver<Finished>,
 
     /// Judged, and to go to the settler and the gate at the end of this round.
-    outbox: Vec<Settling<S::Receipt>>,
+    outbox: Outbox<S::Receipt>,
     signals: Vec<(Signal, u64)>,
-    settler: mpsc::UnboundedSender<Vec<Settling<S::Receipt>>>,
-    empties: mpsc::UnboundedReceiver<Vec<Settling<S::Receipt>>>,
+    settler: mpsc::UnboundedSender<Outbox<S::Receipt>>,
+    empties: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
 
     inbox: Vec<Delivery<S::Receipt>>,
     cancellations: Vec<Cancellation>,
@@ -162,8 +164,8 @@ pub(crate) struct Parts<S: Source, I> {
     pub(crate) gate: Gate,
     pub(crate) fuse: Fuse,
     pub(crate) in_lanes: bool,
-    pub(crate) settler: mpsc::UnboundedSender<Vec<Settling<S::Receipt>>>,
-    pub(crate) empties: mpsc::UnboundedReceiver<Vec<Settling<S::Receipt>>>,
+    pub(crate) settler: mpsc::UnboundedSender<Outbox<S::Receipt>>,
+    pub(crate) empties: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
     pub(crate) give_up_at: watch::Sender<Option<Instant>>,
 }
 
@@ -189,6 +191,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             lost: parts.lost,
             gate: parts.gate,
             fuse: parts.fuse,
+            keyed: parts.in_lanes,
             lanes,
             forming: Unit::new(),
             batcher,
@@ -198,7 +201,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             running: Slab::new(),
             finished_tx,
             finished,
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             signals: Vec::new(),
             settler: parts.settler,
             empties: parts.empties,

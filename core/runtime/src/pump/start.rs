@@ -8,15 +8,10 @@
 //! handlers are started as tasks, unpolled, for a while.
 
 use super::{Finished, Pump, Running, Unit};
-use crate::{
-    Cancellation, Invoke, clock,
-    invoke::{Called, Outcomes},
-    job::Context,
-    verdict::Outcome,
-};
+use crate::{Cancellation, Invoke, clock, invoke::Called, job::Context, verdict::Outcome};
 use forebay_contract::Source;
 use forebay_policy::{Admission, Moment};
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 use std::{
     future::Future,
     pin::Pin,
@@ -33,6 +28,14 @@ const ROUND: Duration = Duration::from_micros(500);
 const GRACE: Duration = Duration::from_secs(1);
 /// Cancellations kept for reuse; more were never out at once without waiting.
 const SPARE: usize = BURST;
+
+/// A call that has been made and not polled.
+struct Start<R> {
+    unit: Unit<R>,
+    generation: u64,
+    at: Instant,
+    cancellation: Cancellation,
+}
 
 impl<S: Source, I: Invoke> Pump<S, I> {
     /// Starts what is ready, as far as the gate allows. Returns whether there was no time for more,
@@ -55,24 +58,29 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let want = self.lanes.ready_len().min(BURST);
         let mut granted = self.admit(want, now);
         let all = granted == want;
-        let begun = Instant::now();
-        let mut at = begun;
-        while granted > 0 && at - begun < ROUND {
+        let generation = self.gate.generation();
+        let mut spare = None;
+        let mut at = Instant::now();
+        let end = at + ROUND;
+        while granted > 0 && at < end {
             let Some((lane, mut held)) = self.lanes.pop() else { break };
             held.lane = Some(lane);
             granted -= 1;
-            at = self.launch(smallvec![held], at);
+            let (start, call) = self.call(smallvec![held], generation, at);
+            at = self.launch(start, call, &mut spare);
         }
         self.gate.give_back(granted);
         all && self.lanes.ready_len() > 0
     }
 
     fn start_batches(&mut self, now: Moment) -> bool {
-        let begun = Instant::now();
-        let mut at = begun;
-        while at - begun < ROUND {
+        let mut spare = None;
+        let mut at = Instant::now();
+        let end = at + ROUND;
+        while at < end {
             let Some(unit) = self.next_batch(now) else { return false };
-            at = self.launch(unit, at);
+            let (start, call) = self.call(unit, self.gate.generation(), at);
+            at = self.launch(start, call, &mut spare);
         }
         true
     }
@@ -137,7 +145,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         }
         if let Some(suspect) = self.suspect.take() {
             self.wary = true;
-            self.launch(smallvec![suspect], Instant::now());
+            let generation = self.gate.generation();
+            let (start, call) = self.call(smallvec![suspect], generation, Instant::now());
+            self.launch(start, call, &mut None);
         }
     }
 
@@ -173,39 +183,76 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         granted.granted as usize
     }
 
-    /// Calls the handler for one unit that has its permit. `at` is the time now; returns the time
-    /// when this is done, so that a round of calls reads the clock once each.
-    pub(super) fn launch(&mut self, unit: Unit<S::Receipt>, at: Instant) -> Instant {
-        let generation = self.gate.generation();
+    /// Makes the call for one unit that has its permit; nothing of the handler has run yet.
+    fn call(
+        &mut self,
+        unit: Unit<S::Receipt>,
+        generation: u64,
+        at: Instant,
+    ) -> (Start<S::Receipt>, impl Future<Output = Called> + Send + 'static + use<S, I>) {
         let cancellation = self.cancellations.pop().unwrap_or_default();
-        let deadline = self.settings.timeout.map(|timeout| at + timeout);
-        let contexts: SmallVec<[Context; 1]> = unit
+        let contexts = unit
             .iter()
             .map(|held| Context {
                 message: held.message.clone(),
-                deadline,
+                started: at,
+                timeout: self.settings.timeout,
                 cancellation: cancellation.clone(),
             })
             .collect();
-        let mut call = Box::pin(self.invoke.invoke(contexts));
-        let mut ended = at;
-        if self.hogs.allow(at) {
+        let call = self.invoke.clone().invoke(contexts);
+        (Start { unit, generation, at, cancellation }, call)
+    }
+
+    /// Polls a call once, and lets it go on as a task if it waits. Returns the time when this is done,
+    /// so that a round of calls reads the clock once each. A call that has ended leaves its box in
+    /// `spare`, for the next.
+    fn launch<F>(
+        &mut self,
+        start: Start<S::Receipt>,
+        call: F,
+        spare: &mut Option<Pin<Box<F>>>,
+    ) -> Instant
+    where
+        F: Future<Output = Called> + Send + 'static,
+    {
+        let mut call = match spare.take() {
+            Some(mut spare) => {
+                spare.set(call);
+                spare
+            }
+            None => Box::pin(call),
+        };
+        let inline = self.hogs.allow(start.at);
+        let mut ended = start.at;
+        if inline {
             let polled = poll_once(call.as_mut());
             ended = Instant::now();
-            self.hogs.polled(ended - at, ended);
+            let took = ended - start.at;
+            self.hogs.polled(took, ended);
             if let Poll::Ready(called) = polled {
-                self.finish(unit, called, ended - at, generation);
-                self.recycle(cancellation);
+                *spare = Some(call);
+                self.finish(start.unit, called, took, start.generation);
+                self.recycle(start.cancellation);
                 return ended;
             }
         }
+        self.spawn(start, call);
+        ended
+    }
+
+    /// Lets a call go on as a task.
+    fn spawn<F>(&mut self, start: Start<S::Receipt>, call: Pin<Box<F>>)
+    where
+        F: Future<Output = Called> + Send + 'static,
+    {
+        let Start { unit, generation, at, cancellation } = start;
         let entry = self.running.vacant_entry();
         let report = Report { slot: entry.key(), finished: self.finished_tx.clone(), sent: false };
-        let timeout = deadline.zip(self.settings.timeout);
+        let timeout = self.settings.timeout.map(|timeout| (at + timeout, timeout));
         let task = tokio::spawn(supervise(call, timeout, cancellation.clone(), report));
         let (started, task) = (clock::moment(at), task.abort_handle());
         entry.insert(Running { unit, started, generation, cancellation, task });
-        ended
     }
 
     fn recycle(&mut self, mut cancellation: Cancellation) {
@@ -282,9 +329,4 @@ impl Drop for Report {
             self.deliver(together(Outcome::Cancelled));
         }
     }
-}
-
-/// One outcome for a single message.
-pub(super) fn one(outcome: Outcome) -> Outcomes {
-    smallvec![outcome]
 }
