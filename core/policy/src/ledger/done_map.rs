@@ -96,7 +96,7 @@ fn length(run: &Range<i64>) -> u64 {
     run.end.abs_diff(run.start)
 }
 
-fn text(base: i64, raw: &[u8]) -> String {
+pub(super) fn text(base: i64, raw: &[u8]) -> String {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&base.to_be_bytes());
     crc.update(raw);

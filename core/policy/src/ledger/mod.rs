@@ -189,6 +189,7 @@ impl Ledger {
         // What was owed before it is gone: retention or compaction took it.
         if self.open.remove_range(&(self.last + 1..offset)) {
             self.version += 1;
+            self.since_measured += 1;
         }
         self.last = offset;
         if offset >= self.high {
@@ -245,17 +246,20 @@ impl Ledger {
     ///
     /// What the map of the last owner knows may always be read again: that only shrinks it.
     pub fn may_receive(&mut self) -> bool {
-        if self.fenced {
-            return false;
+        if self.fenced || self.limit == 0 {
+            return !self.fenced;
         }
-        let replaying = self.last + 1 < self.high;
+        if self.last + 1 < self.high {
+            return true;
+        }
         let threshold = self.limit / 4 * 3;
         // A completion or a gap adds two lengths: four bytes and their share of base64, unless they
         // are very long. Only where that might be too much, the map is measured again.
-        if self.measured + 6 * self.since_measured >= threshold {
+        let at_most = self.measured + 6 * self.since_measured;
+        if at_most >= threshold && self.since_measured > 0 {
             self.measure();
         }
-        replaying || self.limit == 0 || self.measured < threshold
+        self.measured < threshold
     }
 
     /// The assignment is over: nothing counts any more, and nothing is committed.
@@ -313,3 +317,6 @@ impl Ledger {
         assert!(self.open.first().is_none_or(|first| self.floor.is_some_and(|f| first >= f)));
     }
 }
+
+#[cfg(test)]
+mod tests;
