@@ -52,11 +52,18 @@ impl TokenBucket {
     /// Takes up to `want` tokens. If fewer than `want` are there, `again_at` is when the next one is.
     pub fn admit(&mut self, want: u32, now: Moment) -> Admission {
         self.fill(now);
-        let granted = u32::try_from(self.level / TOKEN).unwrap_or(u32::MAX).min(want);
-        self.level -= tokens(granted);
-        let again_at = if granted == want { Moment::NEVER } else { self.next_token() };
+        // The common case, without a division: there is enough for all.
+        let all = tokens(want);
+        let admission = if all <= self.level {
+            self.level -= all;
+            Admission::all(want)
+        } else {
+            let granted = u32::try_from(self.level / TOKEN).unwrap_or(u32::MAX);
+            self.level -= tokens(granted);
+            Admission { granted, again_at: self.next_token() }
+        };
         self.check();
-        Admission { granted, again_at }
+        admission
     }
 
     /// Gives back tokens that were taken and not used. What does not fit into the bucket is lost.

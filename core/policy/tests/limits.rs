@@ -186,6 +186,26 @@ fn calls_that_were_slow_before_a_hang_do_not_hold_it_down_after() {
 }
 
 #[test]
+fn a_call_that_started_before_the_last_decrease_counts_for_nothing() {
+    for mut limit in [aimd(64), gradient(64)] {
+        drive(&mut limit, 0, 200, 10, Signal::Success);
+        limit.admit(u32::MAX, Moment::from_millis(210));
+        // Half of them fail at once, the other half when their timeout has passed.
+        let half = limit.in_flight() / 2;
+        (0..half).for_each(|n| {
+            let now = Moment::from_millis(260 + 3 * u64::from(n));
+            limit.record(Signal::Failure(50 * MS), now);
+        });
+        let lowered = limit.limit();
+        assert!(lowered < 60, "{lowered}");
+        while limit.in_flight() > 0 {
+            limit.record(Signal::Failure(1790 * MS), Moment::from_millis(2000));
+        }
+        assert_eq!(limit.limit(), lowered);
+    }
+}
+
+#[test]
 fn gradient_halves_the_limit_for_a_moment_to_measure() {
     let mut limit = gradient(8);
     let changes = drive(&mut limit, 0, 5000, 10, Signal::Success);

@@ -69,6 +69,8 @@ pub struct LimitChange {
 pub struct Concurrency {
     /// Permits taken. Raised by `admit`, lowered by `record` and `give_back`.
     in_flight: u32,
+    /// What `algorithm` says, as a whole number: it is asked again whenever it has moved.
+    limit: u32,
     algorithm: Algorithm,
 }
 
@@ -83,7 +85,7 @@ impl Concurrency {
     /// A limit that stays as it is. Zero is raised to one: to stop a worker, pause it.
     #[must_use]
     pub fn fixed(limit: u32) -> Self {
-        Self { in_flight: 0, algorithm: Algorithm::Fixed(Fixed::new(limit)) }
+        Self::of(Algorithm::Fixed(Fixed::new(limit)))
     }
 
     /// A limit that rises step by step, and falls by a factor on trouble.
@@ -92,7 +94,7 @@ impl Concurrency {
     ///
     /// Names the first setting that makes no sense.
     pub fn aimd(settings: AimdSettings) -> Result<Self, PolicyError> {
-        Ok(Self { in_flight: 0, algorithm: Algorithm::Aimd(Aimd::new(settings)?) })
+        Ok(Self::of(Algorithm::Aimd(Aimd::new(settings)?)))
     }
 
     /// A limit that follows latency against its own long average.
@@ -101,13 +103,17 @@ impl Concurrency {
     ///
     /// Names the first setting that makes no sense.
     pub fn gradient2(settings: Gradient2Settings) -> Result<Self, PolicyError> {
-        Ok(Self { in_flight: 0, algorithm: Algorithm::Gradient2(Gradient2::new(settings)?) })
+        Ok(Self::of(Algorithm::Gradient2(Gradient2::new(settings)?)))
+    }
+
+    fn of(algorithm: Algorithm) -> Self {
+        Self { in_flight: 0, limit: algorithm.limit(), algorithm }
     }
 
     /// Takes up to `want` permits. Only a completion can free another, so `again_at` is always
     /// [`Moment::NEVER`].
     pub fn admit(&mut self, want: u32, _now: Moment) -> Admission {
-        let granted = want.min(self.limit().saturating_sub(self.in_flight));
+        let granted = want.min(self.limit.saturating_sub(self.in_flight));
         self.in_flight += granted;
         self.check();
         Admission { granted, again_at: Moment::NEVER }
@@ -123,25 +129,23 @@ impl Concurrency {
     pub fn record(&mut self, signal: Signal, now: Moment) -> Option<LimitChange> {
         let in_flight = self.in_flight;
         self.in_flight = in_flight.saturating_sub(1);
-        let from = self.limit();
         let cause = match &mut self.algorithm {
             Algorithm::Fixed(_) => return None,
             Algorithm::Aimd(aimd) => aimd.record(signal, in_flight, now),
             Algorithm::Gradient2(gradient) => gradient.record(signal, in_flight, now),
         };
-        self.changed(from, cause)
+        self.moved(cause)
     }
 
     /// Looks at work that has not ended; call this about ten times a second. `oldest_in_flight` is
     /// how long the oldest running call has been running, `None` if nothing runs.
     pub fn tick(&mut self, now: Moment, oldest_in_flight: Option<Duration>) -> Option<LimitChange> {
-        let from = self.limit();
         let cause = match &mut self.algorithm {
             Algorithm::Fixed(_) => return None,
             Algorithm::Aimd(aimd) => aimd.tick(oldest_in_flight, now),
             Algorithm::Gradient2(gradient) => gradient.tick(oldest_in_flight, now),
         };
-        self.changed(from, cause)
+        self.moved(cause)
     }
 
     /// Sets the limit from now on. An adaptive limit goes on from there, within its bounds. What
@@ -152,6 +156,7 @@ impl Concurrency {
             Algorithm::Aimd(aimd) => aimd.set_limit(limit),
             Algorithm::Gradient2(gradient) => gradient.set_limit(limit),
         }
+        self.limit = self.algorithm.limit();
         self.check();
     }
 
@@ -168,18 +173,15 @@ impl Concurrency {
             Algorithm::Aimd(aimd) => aimd.set_bounds(bounds),
             Algorithm::Gradient2(gradient) => gradient.set_bounds(bounds),
         }
+        self.limit = self.algorithm.limit();
         self.check();
         Ok(())
     }
 
     /// How many calls may run at once.
     #[must_use]
-    pub fn limit(&self) -> u32 {
-        match &self.algorithm {
-            Algorithm::Fixed(fixed) => fixed.limit(),
-            Algorithm::Aimd(aimd) => aimd.limit(),
-            Algorithm::Gradient2(gradient) => gradient.limit(),
-        }
+    pub const fn limit(&self) -> u32 {
+        self.limit
     }
 
     /// How many run. More than the limit for a while after it fell.
@@ -188,10 +190,14 @@ impl Concurrency {
         self.in_flight
     }
 
-    fn changed(&self, from: u32, cause: Option<LimitCause>) -> Option<LimitChange> {
+    fn moved(&mut self, cause: Option<LimitCause>) -> Option<LimitChange> {
+        let change = cause.and_then(|cause| {
+            let (from, to) = (self.limit, self.algorithm.limit());
+            self.limit = to;
+            (from != to).then_some(LimitChange { from, to, cause })
+        });
         self.check();
-        let to = self.limit();
-        cause.filter(|_| to != from).map(|cause| LimitChange { from, to, cause })
+        change
     }
 
     fn check(&self) {
@@ -203,11 +209,22 @@ impl Concurrency {
     /// Asserts what must always hold.
     #[doc(hidden)]
     pub fn invariants(&self) {
-        assert!(self.limit() >= 1, "a limit that lets nothing through: {self:?}");
+        assert!(self.limit >= 1, "a limit that lets nothing through: {self:?}");
+        assert_eq!(self.limit, self.algorithm.limit(), "moved without a cause: {self:?}");
         match &self.algorithm {
             Algorithm::Fixed(_) => {}
             Algorithm::Aimd(aimd) => aimd.invariants(),
             Algorithm::Gradient2(gradient) => gradient.invariants(),
+        }
+    }
+}
+
+impl Algorithm {
+    fn limit(&self) -> u32 {
+        match self {
+            Self::Fixed(fixed) => fixed.limit(),
+            Self::Aimd(aimd) => aimd.limit(),
+            Self::Gradient2(gradient) => gradient.limit(),
         }
     }
 }
