@@ -1,10 +1,8 @@
-//! When a batch is full, and how a failed one is taken apart.
+//! When a batch is full.
 //!
-//! Two machines that know sizes and ranges, and no messages. [`Batcher`] says when to stop
-//! collecting: by count, bytes, or the age of the first message, since it is the first one that has
-//! waited longest. [`Split`] finds the poison in a batch that failed as a whole by halving: the good
-//! neighbours of one bad message get through in O(log n) calls, and at worst, when all are bad, n
-//! messages cost 2n - 1. (AWS calls it bisecting, in Lambda's stream batches.)
+//! [`Batcher`] knows sizes and no messages. It says when to stop collecting: by count, bytes, or the
+//! age of the first message, since it is the first one that has waited longest; counting from the last
+//! would let a trickle keep a batch open for ever.
 //!
 //! ```text
 //!             push                 push to the limit, close, or age
@@ -12,14 +10,9 @@
 //!      ^                                                               |
 //!      +---------------------------- clear <---------------------------+
 //! ```
-//!
-//! | range      | passed           | failed                             |
-//! |------------|------------------|------------------------------------|
-//! | one item   | it has succeeded | it has failed                      |
-//! | more items | all have succeeded | left half next, then right half  |
 
 use crate::Moment;
-use std::{ops::Range, time::Duration};
+use std::time::Duration;
 
 /// Says when the batch that is being collected is to be closed.
 #[derive(Clone, Debug)]
@@ -119,80 +112,5 @@ impl Batcher {
         if cfg!(debug_assertions) {
             self.invariants();
         }
-    }
-}
-
-/// What running a range came to, all of it together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ran {
-    /// Every item of the range succeeded.
-    Passed,
-    /// The range failed as a whole.
-    Failed,
-}
-
-/// The plan for a batch that is run as a whole and, where that fails, in halves.
-///
-/// ```
-/// use forebay_policy::{Ran, Split};
-///
-/// let mut split = Split::new(4); // the third item is poison
-/// let mut runs = vec![];
-/// while let Some(range) = split.next_run() {
-///     let ran = if range.contains(&2) { Ran::Failed } else { Ran::Passed };
-///     runs.push(range);
-///     split.record(ran);
-/// }
-/// assert_eq!(runs, [0..4, 0..2, 2..4, 2..3, 3..4]);
-/// ```
-#[derive(Clone, Debug)]
-pub struct Split {
-    /// To be run; the next one last. Adjacent, and never more than log2(n) + 1.
-    pending: Vec<Range<usize>>,
-    running: Option<Range<usize>>,
-}
-
-impl Split {
-    /// A plan for `len` items, the first run being all of them.
-    #[must_use]
-    pub fn new(len: usize) -> Self {
-        let whole = Some(0..len).filter(|whole| !whole.is_empty());
-        Self { pending: whole.into_iter().collect(), running: None }
-    }
-
-    /// What to run next, in the items' order; `None` when every item has its outcome. The same again
-    /// until [`Split::record`] is called.
-    pub fn next_run(&mut self) -> Option<Range<usize>> {
-        if self.running.is_none() {
-            self.running = self.pending.pop();
-        }
-        self.running.clone()
-    }
-
-    /// Notes what the range last handed out came to. Returns it if that is final for its items; else
-    /// its halves are run next.
-    pub fn record(&mut self, ran: Ran) -> Option<(Range<usize>, Ran)> {
-        let range = self.running.take()?;
-        if ran == Ran::Passed || range.len() == 1 {
-            return Some((range, ran));
-        }
-        let middle = range.start + range.len() / 2;
-        self.pending.push(middle..range.end);
-        self.pending.push(range.start..middle);
-        if cfg!(debug_assertions) {
-            self.invariants();
-        }
-        None
-    }
-
-    /// Panics if the plan contradicts itself.
-    pub fn invariants(&self) {
-        let mut runs = self.pending.iter().chain(&self.running).rev();
-        let first = runs.next().cloned();
-        runs.try_fold(first, |before, next| {
-            let adjacent = before.is_some_and(|before| before.end == next.start);
-            (adjacent && !next.is_empty()).then(|| Some(next.clone()))
-        })
-        .expect("what is left to run is one stretch without gap or overlap");
     }
 }

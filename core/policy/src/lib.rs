@@ -21,7 +21,7 @@ mod rate;
 mod retry;
 
 pub use admission::{Admission, Signal};
-pub use batch::{Batcher, Ran, Split};
+pub use batch::Batcher;
 pub use breaker::{Breaker, BreakerCause, BreakerSettings, BreakerState, BreakerTransition};
 pub use concurrency::{AimdSettings, Concurrency, Gradient2Settings, LimitCause, LimitChange};
 pub use error::PolicyError;
@@ -29,7 +29,7 @@ pub use fuse::{Fuse, FuseAnswer, FuseEvent, FuseSettings, FuseState, FuseTransit
 pub use lanes::{After, LaneToken, Lanes, Push, WAIT_MAX};
 pub use lease::{LeaseBook, LeaseEnd, LeaseFate};
 pub use ledger::{AssignNote, Commit, Done, Ledger, METADATA_LIMIT, Received};
-pub use lifecycle::{Duty, Lifecycle, Phase};
+pub use lifecycle::{Lifecycle, Phase};
 pub use moment::Moment;
 pub use rate::TokenBucket;
 pub use retry::{Exhausted, Jitter, RetryDecision, RetryPolicy, RetrySettings, THROTTLE_MAX_AGE};

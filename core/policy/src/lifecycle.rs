@@ -40,38 +40,6 @@ pub enum Phase {
     Stopped,
 }
 
-/// What the runtime must do on entering a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duty {
-    /// Take nothing more from the source.
-    StopReceiving,
-    /// Give back to the source what has not started.
-    ReleaseUnstarted,
-    /// Tell running handlers to stop. Leases go on being renewed until they have.
-    CancelHandlers,
-    /// Carry out the verdicts that are known.
-    FlushSettler,
-    /// Close the source, and with it give back whatever it has buffered.
-    CloseSource,
-}
-
-impl Phase {
-    /// What must be done on entering this phase, in this order. A phase that may be entered straight
-    /// from [`Phase::Running`] names all that its forerunners would have done; each duty can be done
-    /// twice.
-    #[must_use]
-    pub const fn duties(self) -> &'static [Duty] {
-        match self {
-            Self::Running => &[],
-            Self::Draining => &[Duty::StopReceiving, Duty::ReleaseUnstarted],
-            Self::Cancelling => {
-                &[Duty::StopReceiving, Duty::ReleaseUnstarted, Duty::CancelHandlers]
-            }
-            Self::Stopped => &[Duty::FlushSettler, Duty::CloseSource],
-        }
-    }
-}
-
 /// Where a worker is on its way out, and when it must go on.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
@@ -227,16 +195,6 @@ mod tests {
         assert_eq!(worker.next_deadline(), Moment::NEVER);
         assert_eq!(worker.last_deadline(), START + DRAIN + CANCEL);
         assert_eq!(after(3).last_deadline(), START, "but not when somebody will not wait");
-    }
-
-    #[test]
-    fn whatever_way_it_goes_no_duty_is_left_out() {
-        for phase in [Draining, Cancelling] {
-            assert!(phase.duties().starts_with(Draining.duties()));
-        }
-        assert!(Running.duties().is_empty());
-        assert!(Cancelling.duties().contains(&Duty::CancelHandlers));
-        assert_eq!(Stopped.duties(), [Duty::FlushSettler, Duty::CloseSource]);
     }
 
     proptest! {

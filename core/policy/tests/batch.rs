@@ -1,6 +1,6 @@
-//! Batches and their splitting, with random sizes and random poison.
+//! Batches of random sizes at random times.
 
-use forebay_policy::{Batcher, Moment, Ran, Split};
+use forebay_policy::{Batcher, Moment};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -36,45 +36,6 @@ proptest! {
             prop_assert_eq!(full, batcher.should_close(now));
             batcher.invariants();
         }
-    }
-
-    #[test]
-    fn splitting_finds_the_poison_and_nothing_else(poison in prop::collection::vec(prop::bool::weighted(0.2), 0..70)) {
-        let mut split = Split::new(poison.len());
-        let mut outcomes = Vec::new();
-        let mut runs = 0;
-        while let Some(range) = split.next_run() {
-            runs += 1;
-            let failed = poison[range.clone()].contains(&true);
-            if let Some((range, ran)) = split.record(if failed { Ran::Failed } else { Ran::Passed }) {
-                prop_assert_eq!(range.start, outcomes.len(), "in order, each once");
-                outcomes.extend(range.map(|_| ran == Ran::Failed));
-            }
-            split.invariants();
-        }
-        let culprits = poison.iter().filter(|&&poison| poison).count();
-        let depth = poison.len().next_power_of_two().ilog2() as usize;
-        prop_assert!(runs < 2 * poison.len().max(1));
-        prop_assert!(runs <= 1 + 2 * culprits * depth, "{} runs for {} culprits", runs, culprits);
-        prop_assert_eq!(outcomes, poison);
-    }
-
-    /// Whatever the handler does, also if the same item fails and passes by turns.
-    #[test]
-    fn splitting_ends(len in 0usize..70, answers in prop::collection::vec(any::<bool>(), 140)) {
-        let mut split = Split::new(len);
-        let mut outcomes = 0;
-        for failed in answers {
-            let Some(range) = split.next_run() else { break };
-            prop_assert_eq!(split.next_run(), Some(range), "the same until it is recorded");
-            if let Some((range, ran)) = split.record(if failed { Ran::Failed } else { Ran::Passed }) {
-                prop_assert_eq!(range.start, outcomes);
-                prop_assert!(ran == Ran::Passed || range.len() == 1, "fails only alone");
-                outcomes = range.end;
-            }
-        }
-        prop_assert_eq!((split.next_run(), outcomes), (None, len));
-        prop_assert_eq!(split.record(Ran::Passed), None);
     }
 }
 

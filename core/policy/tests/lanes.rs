@@ -179,8 +179,7 @@ proptest! {
                 }
                 6 => out = lanes.expire_waits(now),
                 7 => out = lanes.remove_where(|item| item % 4 == which),
-                8 if flag => out = lanes.drain(),
-                8 => lanes.clear_waits(),
+                8 => out = lanes.drain(),
                 _ => {}
             }
             for item in out {

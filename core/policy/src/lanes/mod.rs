@@ -22,12 +22,12 @@
 //!                                           some away             +------> (no lane)
 //! ```
 //!
-//! | state   | push                        | pop     | done(Next)            | done(Await) | expire, clear    |
+//! | state   | push                        | pop     | done(Next)            | done(Await) | expire           |
 //! |---------|-----------------------------|---------|-----------------------|-------------|------------------|
 //! | none    | Ready                       | -       | -                     | -           | -                |
 //! | Ready   | parked, or turned away      | Running | -                     | -           | forgets the away |
 //! | Running | parked, or turned away      | -       | Ready, Empty, or none | Waiting     | forgets the away |
-//! | Waiting | the awaited: Ready, in front; else parked, or turned away | - | - | - | none; clear: Ready if anything is parked |
+//! | Waiting | the awaited: Ready, in front; else parked, or turned away | - | - | - | none |
 //! | Empty   | the oldest away: Ready; else turned away | - | -           | -           | none             |
 //!
 //! A lane in `Empty` has nothing here but messages away. A message without key is a lane of its
@@ -160,15 +160,6 @@ impl<K: Hash + Eq, Id: Eq, T> Lanes<K, Id, T> {
         match &self.0 {
             Kind::Plain(_) => Moment::NEVER,
             Kind::Keyed(lanes) => lanes.next_expiry(),
-        }
-    }
-
-    /// Forgets every message that is awaited, for when the source can no longer bring them back;
-    /// what is parked behind them goes on. A key whose message does come back after all loses its
-    /// order, so where that is possible, leave it to [`Lanes::expire_waits`].
-    pub fn clear_waits(&mut self) {
-        if let Kind::Keyed(lanes) = &mut self.0 {
-            lanes.clear_waits();
         }
     }
 

@@ -179,21 +179,6 @@ fn each_return_gives_the_others_their_full_time() {
 }
 
 #[test]
-fn cleared_waits_let_go_on_what_is_parked() {
-    let mut lanes = lanes();
-    push(&mut lanes, 'a', [1, 2, 3, 4]);
-    push(&mut lanes, 'b', [11]);
-    for _ in 0..2 {
-        let (token, id) = lanes.pop().unwrap();
-        lanes.done(token, After::Await(id), || Moment::ZERO);
-    }
-    lanes.clear_waits();
-    lanes.invariants();
-    assert_eq!(lanes.live_keys(), 1, "b had nothing more");
-    assert_eq!((all(&mut lanes), lanes.live_keys()), (vec![2], 0));
-}
-
-#[test]
 fn what_is_removed_is_not_expected_back() {
     let mut lanes = lanes();
     push(&mut lanes, 'a', [1, 2]);

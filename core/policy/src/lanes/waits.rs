@@ -42,18 +42,6 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
         }
     }
 
-    pub(super) fn clear_waits(&mut self) {
-        while let Some(at) = self.unstamped.head().or(self.waits.head()) {
-            self.wait(at, Wait::No);
-            let lane = &mut self.lanes[at];
-            lane.away.clear();
-            if matches!(lane.state, State::Waiting(_) | State::Empty) {
-                self.go_on(at);
-            }
-        }
-        self.check();
-    }
-
     /// Something came back: the rest gets its full time again.
     pub(super) fn progress(&mut self, at: u32) {
         let lane = &self.lanes[at];

@@ -78,7 +78,10 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     fn park(&mut self, held: Held<S::Receipt>) {
         // Lanes without keys look at neither, so neither is cloned.
         let (key, id) = match self.keyed {
-            true => (held.message.key.clone(), held.message.id.clone()),
+            true => {
+                let key = held.message.key.clone();
+                (key.map(|key| (held.scope, key)), held.message.id.clone())
+            }
             false => (None, MessageId::from(0)),
         };
         if let Push::TurnedAway(held) = self.lanes.push(key, id, held) {
@@ -168,7 +171,6 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     fn scope_lost(&mut self, scope: Scope) {
         let parked = self.take_parked(|held| held.scope == scope);
         self.forget(parked);
-        self.lanes.clear_waits();
         for (_, running) in &self.running {
             if running.unit.iter().any(|held| held.scope == scope) {
                 running.cancellation.cancel();

@@ -74,6 +74,10 @@ struct Held<R> {
     lane: Option<LaneToken>,
 }
 
+/// What a lane is for: a key within a scope. A key that comes again through a new scope does not wait
+/// for what went away with the old one.
+type LaneKey = (Scope, Bytes);
+
 /// What one call of the handler is about: a message, or a batch.
 type Unit<R> = SmallVec<[Held<R>; 1]>;
 
@@ -114,7 +118,7 @@ pub(crate) struct Pump<S: Source, I> {
     /// Whether the lanes look at keys.
     keyed: bool,
     /// Received and not started.
-    lanes: Lanes<Bytes, MessageId, Held<S::Receipt>>,
+    lanes: Lanes<LaneKey, MessageId, Held<S::Receipt>>,
     /// Taken from the lanes for the next batch, which is not full yet.
     forming: Unit<S::Receipt>,
     batcher: Option<Batcher>,
