@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cli/*      one file per command: what it is asked, what it says
+//! demo/*     `forebay demo`: a measured burst, with its books checked
 //! config/*   one TOML file, checked whole before anything is opened
 //! assemble   from a config to the runtime's worker
 //! source     the one place that knows which brokers there are
@@ -12,6 +13,7 @@
 mod assemble;
 mod cli;
 mod config;
+mod demo;
 mod error;
 mod handlers;
 mod json_path;

@@ -8,13 +8,14 @@ mod queue;
 mod run;
 mod send;
 
-use crate::error::CliError;
+use crate::{demo::Demo, error::CliError};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::time::Duration;
 use tokio::runtime;
 
 const EXAMPLES: &str = "\
 Getting started:
+  forebay demo                                     a burst, leveled before your eyes
   forebay init                                     write a commented forebay.toml
   forebay check forebay.toml                       what would it do?
   forebay send --config forebay.toml '{\"id\": 1}'   put a message into the queue
@@ -39,6 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(Box<Demo>),
     Run(run::Run),
     Check(check::Check),
     Init(init::Init),
@@ -53,6 +55,7 @@ pub(crate) fn main() -> Result<(), CliError> {
     match Cli::parse().command {
         None => Ok(Cli::command().print_help()?),
         Some(Command::Init(init)) => init.execute(),
+        Some(Command::Demo(demo)) => block_on(demo.execute()),
         Some(Command::Run(run)) => block_on(run.execute()),
         Some(Command::Check(check)) => block_on(check.execute()),
         Some(Command::Send(send)) => block_on(send.execute()),

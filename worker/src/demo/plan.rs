@@ -9,7 +9,7 @@ use std::{f64::consts, time::Duration};
 
 /// How many times the sustainable rate the burst is.
 pub(super) const BURST: f64 = 10.0;
-/// The account that takes part in every order: the hot row.
+/// How many times it is before the burst and after it.
 const CALM: [f64; 2] = [0.4, 0.2];
 /// How long it is calm before the burst and after it.
 const BEFORE: Duration = Duration::from_secs(3);
@@ -85,12 +85,8 @@ impl Plan {
     /// Calm, a burst of [`BURST`] times `sustainable` orders per second for as long as `burst`, and
     /// calm again. Arrivals are random (a Poisson process), as those of independent clients are.
     pub(super) fn new(seed: u64, sustainable: f64, burst: Duration) -> Self {
-        let phase = |name, starts, lasts, times| Phase {
-            name,
-            starts,
-            lasts,
-            rate: times * sustainable,
-        };
+        let phase =
+            |name, starts, lasts, times| Phase { name, starts, lasts, rate: times * sustainable };
         let phases = [
             phase("calm", Duration::ZERO, BEFORE, CALM[0]),
             phase("burst", BEFORE, burst, BURST),
@@ -117,6 +113,11 @@ impl Plan {
         self.due.len()
     }
 
+    /// The name of what is going on at a time: a phase, or the drain after the last.
+    pub(super) fn phase_at(&self, at: Duration) -> &'static str {
+        self.phases.iter().find(|phase| at < phase.ends()).map_or("drain", |phase| phase.name)
+    }
+
     /// The burst.
     pub(super) fn burst(&self) -> &Phase {
         &self.phases[1]
@@ -131,7 +132,8 @@ impl Plan {
     pub(super) fn fate(&self, id: u64) -> Fate {
         // The golden ratio spreads neighbouring ids over the seeds.
         let step = (consts::GOLDEN_RATIO.fract() * 2f64.powi(64)) as u64 | 1;
-        let mut random = fastrand::Rng::with_seed(self.seed ^ id.wrapping_add(1).wrapping_mul(step));
+        let mut random =
+            fastrand::Rng::with_seed(self.seed ^ id.wrapping_add(1).wrapping_mul(step));
         let share = random.f64();
         if share < POISON / 2.0 {
             Fate::Undecodable
@@ -157,8 +159,8 @@ impl Plan {
 
     /// Its payload.
     pub(super) fn payload(&self, id: u64, sent_us: i64) -> Vec<u8> {
-        let mut json = serde_json::to_vec(&self.order(id, sent_us))
-            .expect("an order has only numbers in it");
+        let mut json =
+            serde_json::to_vec(&self.order(id, sent_us)).expect("an order has only numbers in it");
         if self.fate(id) == Fate::Undecodable {
             json.truncate(json.len() / 2);
         }

@@ -5,7 +5,7 @@
 //! outlives the demo, however that ends.
 
 use super::{
-    database::{Execution, Pool, is_locked, now_us},
+    database::{Execution, POOL, Pool, is_locked, now_us},
     plan::Order,
 };
 use crate::{error::CliError, output};
@@ -122,7 +122,9 @@ fn worker(
     state: State,
 ) -> Result<Worker<EmbeddedSource, impl forebay::Invoke>, CliError> {
     let refused = |error| CliError::failed("the demo's settings do not hold", error);
-    let limit = Gradient2Settings { max: 64, ..Gradient2Settings::default() };
+    // More than there are connections would wait for one.
+    let max = u32::try_from(POOL).expect("it is a small number");
+    let limit = Gradient2Settings { max, queue: 2, ..Gradient2Settings::default() };
     let retry = RetrySettings {
         base: Duration::from_millis(200),
         cap: Duration::from_secs(2),
