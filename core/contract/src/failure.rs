@@ -14,7 +14,13 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 pub enum Failure {
     /// It may work later: the message is retried, with growing delays, until its attempts are used
     /// up. What any error becomes by `?`.
-    Transient(BoxError),
+    Transient {
+        /// What went wrong.
+        error: BoxError,
+        /// How long to wait before the next attempt, in place of what the retry policy would say, up
+        /// to the policy's cap.
+        after: Option<Duration>,
+    },
     /// The system behind the handler is overloaded and said so. The message is retried, honouring
     /// `after` where given; no attempt is counted, only the message's age bounds it. The
     /// concurrency limit shrinks.
@@ -34,7 +40,12 @@ pub enum Failure {
 impl Failure {
     /// A failure that may pass.
     pub fn transient(error: impl Into<BoxError>) -> Self {
-        Self::Transient(error.into())
+        Self::Transient { error: error.into(), after: None }
+    }
+
+    /// A failure that may pass, and is not worth another attempt before `after` has passed.
+    pub fn retry_after(error: impl Into<BoxError>, after: Duration) -> Self {
+        Self::Transient { error: error.into(), after: Some(after) }
     }
 
     /// A failure that will not.
@@ -55,7 +66,7 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Transient(Box::new(error))
+        Self::Transient { error: Box::new(error), after: None }
     }
 }
 
@@ -63,9 +74,9 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self {
-            Self::Transient(error) | Self::Permanent(error) | Self::Throttled { error, .. } => {
-                error
-            }
+            Self::Transient { error, .. }
+            | Self::Permanent(error)
+            | Self::Throttled { error, .. } => error,
             Self::Discard(reason) => return f.write_str(reason),
         };
         write!(f, "{error}")?;
@@ -122,7 +133,7 @@ mod tests {
 
     #[test]
     fn any_error_becomes_transient_by_the_question_mark() {
-        assert!(matches!(handler(), Err(Failure::Transient(_))));
+        assert!(matches!(handler(), Err(Failure::Transient { after: None, .. })));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 pub(crate) enum Request {
     /// Drain; asked again, hurry: cancel what runs, then leave it.
     Drain,
+    /// Mend the fuse by hand.
+    ResetFuse,
     /// Something has changed: look again.
     Look,
 }
@@ -26,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) stats: Arc<Stats>,
     paused: AtomicBool,
+    fuse_blown: AtomicBool,
     running: AtomicUsize,
     phase: AtomicU8,
 }
@@ -50,6 +53,7 @@ impl Shared {
             name,
             stats: Arc::default(),
             paused: AtomicBool::new(false),
+            fuse_blown: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             phase: AtomicU8::new(0),
         }
@@ -57,6 +61,10 @@ impl Shared {
 
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn fuse_is(&self, blown: bool) {
+        self.fuse_blown.store(blown, Ordering::Release);
     }
 
     pub(crate) fn running(&self, calls: usize) {
@@ -85,6 +93,8 @@ pub struct Status {
     pub phase: WorkerPhase,
     /// Whether it has been paused.
     pub paused: bool,
+    /// Whether the dead-letter fuse has blown: nearly nothing succeeds, and messages are kept.
+    pub fuse_blown: bool,
     /// What it has counted since it started.
     pub counts: Counts,
     /// Messages received and not settled.
@@ -111,6 +121,7 @@ impl Control {
         Status {
             phase: self.shared.phase(),
             paused: self.shared.is_paused(),
+            fuse_blown: self.shared.fuse_blown.load(Ordering::Acquire),
             counts: self.shared.stats.read(),
             in_hand: self.window.used(),
             running: self.shared.running.load(Ordering::Relaxed),
@@ -133,6 +144,12 @@ impl Control {
     /// third time, it is left behind.
     pub fn drain(&self) {
         self.request(Request::Drain);
+    }
+
+    /// Mends a blown dead-letter fuse, after whatever blew it has been repaired; a probe that succeeds
+    /// does so by itself.
+    pub fn reset_fuse(&self) {
+        self.request(Request::ResetFuse);
     }
 
     /// The worker's gate, to change its limits.

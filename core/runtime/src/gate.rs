@@ -4,8 +4,10 @@
 //! bulkhead), so that what one learns of it slows all. The policies decide; this is the lock around
 //! them, and what makes their transitions seen.
 
+use crate::clock;
 use forebay_policy::{
-    Admission, Breaker, BreakerState, BreakerTransition, Concurrency, Moment, Signal, TokenBucket,
+    Admission, Breaker, BreakerState, BreakerTransition, Concurrency, Moment, PolicyError, Signal,
+    TokenBucket,
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -86,10 +88,32 @@ impl Gate {
         self.change(|limits| limits.concurrency.set_limit(limit));
     }
 
-    /// Sets how many messages may start per second, from now on, with bursts of up to `burst`;
-    /// `None`: as many as the other limits allow.
-    pub fn set_rate(&self, rate: Option<TokenBucket>) {
-        self.change(|limits| limits.rate = rate);
+    /// Sets between what bounds an adaptive limit moves, from now on.
+    ///
+    /// # Errors
+    /// If `min` is zero or above `max`; nothing is changed then.
+    pub fn set_bounds(&self, min: u32, max: u32) -> Result<(), PolicyError> {
+        self.change(|limits| limits.concurrency.set_bounds(min, max))
+    }
+
+    /// Sets how many messages may start per second, from now on, with bursts of up to `burst`. What
+    /// has gathered so far stays, as far as it fits: a change is not a burst.
+    ///
+    /// # Errors
+    /// If either makes no sense; nothing is changed then.
+    pub fn set_rate(&self, per_second: f64, burst: u32) -> Result<(), PolicyError> {
+        self.change(|limits| match &mut limits.rate {
+            Some(rate) => rate.set_rate(per_second, burst, clock::now()),
+            none => {
+                *none = Some(TokenBucket::new(per_second, burst)?);
+                Ok(())
+            }
+        })
+    }
+
+    /// Lets as many messages start as the other limits allow, from now on.
+    pub fn lift_rate(&self) {
+        self.change(|limits| limits.rate = None);
     }
 
     /// Permits for up to `want` calls of one message each.
@@ -160,9 +184,10 @@ impl Gate {
         self.0.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Limits)) {
-        change(&mut self.lock());
+    fn change<T>(&self, change: impl FnOnce(&mut Limits) -> T) -> T {
+        let result = change(&mut self.lock());
         self.tell();
+        result
     }
 
     fn tell(&self) {
@@ -189,7 +214,7 @@ impl Limits {
             None => calls,
         };
         let by_limit = step(by_breaker, self.concurrency.admit(by_breaker, now));
-        self.refused |= by_limit < by_breaker;
+        self.refused |= by_limit < calls;
         let messages = match by_limit {
             0 => 0,
             // One call for all of them, or one for each.
@@ -213,6 +238,8 @@ impl Limits {
             tracing::debug!("concurrency limit: {change}");
         }
         if let Some(breaker) = &mut self.breaker {
+            // A probe that says nothing frees its place: that, too, lets somebody through.
+            self.news |= breaker.state() == BreakerState::HalfOpen;
             self.news |= tell_of(breaker.record(signal, generation, now));
         }
     }

@@ -82,7 +82,9 @@ impl<R: Clone + Send + Sync + 'static> Keeper<R> {
             if batch.is_empty() {
                 leases.rest().await;
             } else {
-                let results = source.extend(&batch).await;
+                // A broker that hangs must not hold up the news that leases have run out.
+                let extending = tokio::time::timeout(leases.length / 4, source.extend(&batch));
+                let results = extending.await.unwrap_or_default();
                 leases.answered(&tickets, results, stats);
             }
         }
@@ -98,7 +100,8 @@ impl<R: Clone> Leases<R> {
     fn due(&self, stats: &Stats) -> (Vec<u64>, Vec<(R, Duration)>) {
         let mut held = self.lock();
         let due = held.book.due(clock::now());
-        for (ticket, _) in held.book.take_ended() {
+        for (ticket, end) in held.book.take_ended() {
+            tracing::debug!(ticket, ?end, "a lease has ended");
             self.lose(&mut held, ticket, stats);
         }
         due.into_iter()

@@ -76,10 +76,16 @@ impl<S: Source> Settler<S> {
             while let Ok(more) = self.inbox.try_recv() {
                 self.take_in(more, &mut pending);
             }
-            self.settle(&mut pending).await;
+            // A broker that hangs must not hold up the drain: dropped, each settlement is either
+            // carried out or not.
+            let mut give_up_at = self.give_up_at.clone();
+            let in_time = tokio::select! {
+                () = self.settle(&mut pending) => true,
+                () = time_is_up(&mut give_up_at) => false,
+            };
             if pending.is_empty() {
                 backoff.reset();
-            } else if self.wait(backoff.next()).await.is_none() {
+            } else if !in_time || !self.wait(backoff.next()).await {
                 let lost = pending.len() + self.drain_inbox();
                 tracing::error!(verdicts = lost, "gave up settling: the messages will come back");
                 return lost;
@@ -147,23 +153,34 @@ impl<S: Source> Settler<S> {
         true
     }
 
-    /// Waits before the next try; `None` when there will be none.
-    async fn wait(&mut self, pause: Duration) -> Option<()> {
-        let next = Instant::now() + pause;
-        loop {
-            let give_up_at = *self.give_up_at.borrow_and_update();
-            if give_up_at.is_some_and(|at| at <= Instant::now()) {
-                return None;
+    /// Waits before the next try. Returns whether there will be one.
+    async fn wait(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = time_is_up(&mut self.give_up_at) => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+}
+
+/// Waits for the end of the time that a drain sets; for ever without a drain.
+async fn time_is_up(give_up_at: &mut watch::Receiver<Option<Instant>>) {
+    loop {
+        let at = *give_up_at.borrow_and_update();
+        let changed = async {
+            // The pump has gone, and with it any later change.
+            if give_up_at.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
-            let until = give_up_at.map_or(next, |at| at.min(next));
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => {
-                    if until == next {
-                        return Some(());
-                    }
+        };
+        match at {
+            Some(at) => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(at) => return,
+                    () = changed => {}
                 }
-                changed = self.give_up_at.changed() => changed.ok()?,
             }
+            None => changed.await,
         }
     }
 }

@@ -129,7 +129,7 @@ impl Error for Failed {}
 fn failure(error: BoxError) -> Failure {
     match error.downcast::<Failed>() {
         Ok(failed) => failed.0,
-        Err(other) => Failure::Transient(other),
+        Err(other) => Failure::transient(other),
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         let failed = Failed(Failure::from(std::io::Error::other("the database is away")));
         assert_eq!(failed.to_string(), "the database is away");
         let back = failure(Box::new(failed));
-        assert!(matches!(back, Failure::Transient(error) if error.is::<std::io::Error>()));
+        assert!(matches!(back, Failure::Transient { error, .. } if error.is::<std::io::Error>()));
     }
 
     /// Lets a number of calls through at once, and panics when called without having been ready.

@@ -50,17 +50,17 @@ pub(crate) fn judge(
 ) -> Judgement {
     let note = |kind, error: String| FailureNote::new(kind, error, now);
     let age = message.enqueued_at.and_then(|at| now.duration_since(at).ok());
-    let failed = |note| {
+    let failed = |note, after| {
         let attempts = message.attempt.saturating_add(1);
-        verdict_of(retry.decide(attempts, age, None, random), note, false)
+        verdict_of(retry.decide(attempts, age, after, random), note, false)
     };
     let (verdict, signal) = match outcome {
         Outcome::Done => (Verdict::Ack, Signal::Success(took)),
         Outcome::Failed(failure) => {
             let text = failure.to_string();
             match failure {
-                Failure::Transient(_) => {
-                    (failed(note(FailureKind::Transient, text)), Signal::Failure(took))
+                Failure::Transient { after, .. } => {
+                    (failed(note(FailureKind::Transient, text), after), Signal::Failure(took))
                 }
                 Failure::Throttled { after, .. } => {
                     let note = note(FailureKind::Throttled, text);
@@ -77,9 +77,9 @@ pub(crate) fn judge(
         }
         Outcome::TimedOut(limit) => {
             let note = note(FailureKind::Timeout, format!("the handler took over {limit:?}"));
-            (failed(note), Signal::Failure(took))
+            (failed(note, None), Signal::Failure(took))
         }
-        Outcome::Panicked(text) => (failed(note(FailureKind::Panic, text)), Signal::Neutral),
+        Outcome::Panicked(text) => (failed(note(FailureKind::Panic, text), None), Signal::Neutral),
         Outcome::Undecodable(error) => {
             let note = note(FailureKind::Decode, error.to_string());
             (Verdict::DeadLetter { reason: DeadReason::Undecodable, note }, Signal::Neutral)

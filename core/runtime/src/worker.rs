@@ -4,7 +4,7 @@ use crate::{
     Control, DrainReport, Gate, Invoke, RunError,
     control::{Request, Shared, WorkerPhase},
     keeper::{Keeper, keep},
-    pump::{Parts, Pump, Settings},
+    pump::{Leavings, Parts, Pump, Settings},
     settler::Settler,
     signals::Signals,
     window::Window,
@@ -15,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 /// How long a source may take to close when the drain has used up its time.
@@ -114,11 +115,14 @@ impl<S: Source, I: Invoke> Worker<S, I> {
         pumps.spawn(pump.run());
 
         // The pump has no handler in it that could panic; a panic here is a defect, passed on.
-        let (mut report, error) = joined(&mut pumps).await;
+        let Leavings { error, counts, deadline, running } = joined(&mut pumps).await;
         // Its end of the channel is gone with it, so the settler ends when all is settled.
-        report.abandoned += joined(&mut settlers).await;
+        let unsettled = joined(&mut settlers).await;
         keepers.abort_all();
-        let left = report.time_left().max(CLOSE_AT_LEAST);
+        let left =
+            deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        let left = left.max(CLOSE_AT_LEAST);
+        let report = DrainReport::between(counts, self.shared.stats.read(), running + unsettled);
         let closed = tokio::time::timeout(left, source.close(left)).await;
         self.shared.enter(WorkerPhase::Stopped);
         if let Ok(Err(error)) = closed {

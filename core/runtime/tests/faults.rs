@@ -200,6 +200,7 @@ async fn a_message_that_was_out_when_its_worker_died_runs_alone() {
     let want = forebay::Want { messages: 3, bytes: 1 << 20 };
     forebay::Source::receive(&killed, want, &mut out).await.unwrap();
     drop(killed);
+    sleep(Duration::from_secs(3)).await;
     publish(&queue, (3..40).map(|n| n.to_string())).await;
     let state = Alone::default();
     let worker = start(Worker::builder(queue.source()).state(state.clone()).handler(handler));

@@ -5,41 +5,23 @@
 //! is up, leave it behind at last.
 
 use super::Pump;
-use crate::{
-    Invoke, clock,
-    control::{Request, WorkerPhase},
-};
+use crate::{Counts, Invoke, clock, control::WorkerPhase};
 use forebay_contract::{Source, SourceError};
-use forebay_policy::{Lifecycle, Moment, Phase};
-use std::{fmt, time::Duration};
+use forebay_policy::{Lifecycle, Moment, Phase, Signal};
+use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 
-/// How a drain went. Counted from its beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Messages that were in hand and got their verdict from a handler.
-    pub finished: usize,
-    /// Messages given back unhandled.
-    pub released: usize,
-    /// Messages left behind, without an answer from handler or broker. They come back by themselves
-    /// when their lease ends.
-    pub abandoned: usize,
-    deadline: Option<Instant>,
-}
-
-impl DrainReport {
-    /// How much of the drain's time is left.
-    pub(crate) fn time_left(&self) -> Duration {
-        self.deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
-    }
-}
-
-impl fmt::Display for DrainReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { finished, released, abandoned, .. } = self;
-        write!(f, "finished {finished}, released {released}, abandoned {abandoned}")
-    }
+/// What the pump leaves behind when it ends.
+#[derive(Debug)]
+pub(crate) struct Leavings {
+    /// Why the worker stopped by itself, if it did.
+    pub(crate) error: Option<SourceError>,
+    /// The counts when the drain began.
+    pub(crate) counts: Counts,
+    /// When the drain must be over.
+    pub(crate) deadline: Option<Instant>,
+    /// Messages in hand that will not be settled any more.
+    pub(crate) running: usize,
 }
 
 /// What the pump knows of its own end.
@@ -49,8 +31,7 @@ pub(super) struct Drain {
     entered: Phase,
     give_up_at: watch::Sender<Option<Instant>>,
     error: Option<SourceError>,
-    settled: usize,
-    released: usize,
+    counts: Counts,
 }
 
 impl Drain {
@@ -60,15 +41,13 @@ impl Drain {
             entered: Phase::Running,
             give_up_at,
             error: None,
-            settled: 0,
-            released: 0,
+            counts: Counts::default(),
         }
     }
 
-    pub(super) fn request(&mut self, request: Request, now: Moment) {
-        if request == Request::Drain {
-            self.lifecycle.signal(now);
-        }
+    /// Asked to end, or, asked again, to hurry.
+    pub(super) fn signal(&mut self, now: Moment) {
+        self.lifecycle.signal(now);
     }
 
     /// The source is of no more use: drain what is in hand, and remember why.
@@ -87,18 +66,6 @@ impl Drain {
     pub(super) fn next_deadline(&self) -> Moment {
         self.lifecycle.next_deadline()
     }
-
-    pub(super) fn settled(&mut self, messages: usize) {
-        if !self.may_start() {
-            self.settled += messages;
-        }
-    }
-
-    pub(super) fn released(&mut self, messages: usize) {
-        if !self.may_start() {
-            self.released += messages;
-        }
-    }
 }
 
 /// How long calls that were called off, and the last verdicts, may take.
@@ -112,6 +79,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             self.drain.lifecycle.idle();
         }
         let phase = self.drain.lifecycle.phase();
+        if self.drain.entered == Phase::Running && phase != Phase::Running {
+            self.drain.counts = self.shared.stats.read();
+        }
         if phase == self.drain.entered {
             return phase == Phase::Stopped;
         }
@@ -130,7 +100,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let give_up = clock::instant(self.drain.lifecycle.last_deadline());
         self.drain.give_up_at.send_replace(give_up);
         let mut parked = self.unstarted();
-        parked.extend(self.suspect.take());
+        parked.extend(self.caution.take_if(|_| true));
         tracing::info!(
             worker = %self.shared.name, running = self.running.len(), released = parked.len(),
             "draining"
@@ -151,7 +121,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             "calling off what still runs"
         );
         let mut parked = self.unstarted();
-        parked.extend(self.suspect.take());
+        parked.extend(self.caution.take_if(|_| true));
         self.release(parked);
         for (_, running) in &self.running {
             running.cancellation.cancel();
@@ -164,18 +134,24 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         self.window.used() == 0
     }
 
-    pub(super) fn into_report(self) -> (DrainReport, Option<SourceError>) {
-        let mut left = 0;
+    pub(super) fn end(mut self) -> Leavings {
+        Leavings {
+            error: self.drain.error.take(),
+            counts: self.drain.counts,
+            deadline: clock::instant(self.drain.lifecycle.last_deadline()),
+            running: self.running.iter().map(|(_, running)| running.unit.len()).sum(),
+        }
+    }
+}
+
+/// A pump that goes, drained or dropped, leaves no call behind and gives its permits back: the gate
+/// may be shared.
+impl<S: Source, I> Drop for Pump<S, I> {
+    fn drop(&mut self) {
         for (_, running) in &self.running {
             running.task.abort();
-            left += running.unit.len();
+            self.signals.push((Signal::Neutral, running.generation));
         }
-        let report = DrainReport {
-            finished: self.drain.settled.saturating_sub(self.drain.released),
-            released: self.drain.released,
-            abandoned: left,
-            deadline: clock::instant(self.drain.lifecycle.last_deadline()),
-        };
-        (report, self.drain.error)
+        self.gate.complete(&mut self.signals, clock::now());
     }
 }

@@ -6,8 +6,8 @@ use crate::{
     invoke::Called,
     verdict::{Judgement, Outcome, judge},
 };
-use forebay_contract::{Failure, Settlement, Source, Verdict};
-use forebay_policy::{After, FuseAnswer, FuseEvent, Moment, Signal};
+use forebay_contract::{Failure, Settlement, Source, SourceError, Verdict};
+use forebay_policy::{After, FuseAnswer, FuseEvent, FuseState, Moment, Signal};
 use std::{
     mem,
     time::{Duration, SystemTime},
@@ -21,11 +21,15 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     pub(super) fn finish_task(&mut self, finished: Finished) {
         let Some(running) = self.running.try_remove(finished.slot) else { return };
         let took = clock::moment(finished.ended).since(running.started);
-        let called = if running.cancellation.is_cancelled() {
-            forgive(finished.called)
-        } else {
-            finished.called
+        let called = match running.cancellation.is_cancelled() {
+            true => forgive(finished.called),
+            false => finished.called,
         };
+        if running.lost && !matches!(called, Called::One(Outcome::Done)) {
+            // Somebody else has the messages: no verdict of ours would count.
+            self.signals.push((Signal::Neutral, running.generation));
+            return self.forget(running.unit);
+        }
         self.finish(running.unit, called, took, running.generation);
     }
 
@@ -71,6 +75,11 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     /// Halves a batch that failed as a whole; the halves run next, each as a call of its own.
     fn split(&mut self, mut unit: Unit<S::Receipt>) {
+        // Nothing but a suspect, or nothing at all, may start: halves would wait for it, and it for
+        // them.
+        if self.caution.holds_others() || !self.drain.may_start() {
+            return self.release(unit);
+        }
         let second = unit.drain(unit.len() / 2..).collect();
         self.halves.push_front(second);
         self.halves.push_front(unit);
@@ -112,6 +121,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         }
         if let Some(transition) = self.fuse.record(event, clock::now()) {
             tracing::warn!(worker = %self.shared.name, "dead-letter fuse: {transition}");
+            self.look_again = true;
+            self.shared.fuse_is(self.fuse.state() != FuseState::Intact);
         }
     }
 
@@ -135,7 +146,6 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// Gives messages back unhandled.
     pub(super) fn release(&mut self, unit: impl IntoIterator<Item = Held<S::Receipt>>) {
         for held in unit {
-            self.drain.released(1);
             self.settle(held, Verdict::Release { after: Duration::ZERO });
         }
     }
@@ -146,10 +156,13 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             self.gate.complete(&mut self.signals, now);
         }
         if !self.outbox.is_empty() {
-            self.drain.settled(self.outbox.len());
             let empty = self.empties.try_recv().unwrap_or_default();
-            // A settler that has given up leaves the messages to come back by themselves.
-            let _ = self.settler.send(mem::replace(&mut self.outbox, empty));
+            let outbox = mem::replace(&mut self.outbox, empty);
+            // A settler that gave up in a drain leaves the messages to come back by themselves. At any
+            // other time its end is a defect, and without it no message ever gets out of hand.
+            if self.settler.send(outbox).is_err() && self.drain.may_start() {
+                self.drain.fail(SourceError::Fatal("the settler has ended".into()), now);
+            }
         }
     }
 }
@@ -191,7 +204,7 @@ fn again(outcome: &Outcome) -> Outcome {
 
 fn signal_of(outcome: &Outcome, took: Duration) -> Signal {
     match outcome {
-        Outcome::Failed(Failure::Transient(_)) | Outcome::TimedOut(_) => Signal::Failure(took),
+        Outcome::Failed(Failure::Transient { .. }) | Outcome::TimedOut(_) => Signal::Failure(took),
         _ => Signal::Neutral,
     }
 }

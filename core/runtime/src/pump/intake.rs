@@ -1,6 +1,6 @@
 //! Taking in: how much may be received now, and where what arrives goes.
 
-use super::{Held, Pump, Unit};
+use super::{Held, Pump, Unit, caution::Caution};
 use crate::{Invoke, clock};
 use forebay_contract::{
     Capabilities, DeadReason, Delivery, FailureKind, FailureNote, MessageId, Scope, Source,
@@ -20,11 +20,11 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// other workers see it.
     pub(super) fn want(&self, now: Moment) -> Option<Want> {
         let open = self.drain.may_start()
-            && self.suspect.is_none()
+            && !self.caution.holds_others()
             && self.receive_again_at <= now
             && self.closed_until(now).is_none();
         let left = self.window.left().filter(|_| open)?;
-        Some(if self.wary { Want { messages: 1, ..left } } else { left })
+        Some(if self.caution.is_wary() { Want { messages: 1, ..left } } else { left })
     }
 
     /// Until when nothing at all may start; `None` when the gate stands open, if narrowly.
@@ -65,7 +65,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let entries = tickets.clone().zip(&inbox);
         self.keeper.keep(entries.map(|(ticket, d)| (ticket, &d.receipt, d.lease)));
 
-        if self.wary || inbox.iter().any(|delivery| delivery.message.interrupted > 0) {
+        let suspects = inbox.iter().any(|delivery| delivery.message.interrupted > 0);
+        if suspects || self.caution.is_wary() {
             self.take_in_warily(tickets.zip(inbox.drain(..)).collect());
         } else {
             for (ticket, delivery) in tickets.zip(inbox.drain(..)) {
@@ -85,7 +86,6 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             false => (None, MessageId::from(0)),
         };
         if let Push::TurnedAway(held) = self.lanes.push(key, id, held) {
-            self.drain.released(1);
             self.settle(held, Verdict::Release { after: TURNED_AWAY });
         }
     }
@@ -93,21 +93,24 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// With a suspect among them: it alone is kept, and all else given back, so that if the process
     /// dies of it, nothing else is counted as having been out.
     fn take_in_warily(&mut self, deliveries: Vec<(u64, Delivery<S::Receipt>)>) {
-        self.wary = false;
+        let mut suspect = None;
         let mut rest = Unit::new();
         for (ticket, delivery) in deliveries {
             let held = hold(ticket, delivery);
             match held.message.interrupted {
                 0 => rest.push(held),
-                _ if self.suspect.is_some() => rest.push(held),
                 times if times >= self.settings.retry.max_attempts() => self.give_up_on(held),
-                _ => self.suspect = Some(held),
+                // In lanes, running alone would mean to overtake older messages of the key.
+                _ if self.keyed || suspect.is_some() => rest.push(held),
+                _ => suspect = Some(held),
             }
         }
-        if self.suspect.is_none() {
+        let Some(suspect) = suspect else {
+            self.caution = Caution::None;
             rest.into_iter().for_each(|held| self.park(held));
             return;
-        }
+        };
+        self.caution = Caution::Waiting(suspect);
         tracing::info!(worker = %self.shared.name, "a message was out when its worker died: it runs alone");
         let parked = self.unstarted();
         self.release(parked);
@@ -147,7 +150,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
                 "the gate stays closed: parked messages go back to the queue"
             );
             self.release(parked);
-            let suspect = self.suspect.take();
+            let suspect = self.caution.take_if(|_| true);
             self.release(suspect);
             self.parked_since = None;
         }
@@ -171,25 +174,28 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     fn scope_lost(&mut self, scope: Scope) {
         let parked = self.take_parked(|held| held.scope == scope);
         self.forget(parked);
-        for (_, running) in &self.running {
-            if running.unit.iter().any(|held| held.scope == scope) {
-                running.cancellation.cancel();
-            }
-        }
+        self.call_off(|held| held.scope == scope);
     }
 
     pub(super) fn lease_lost(&mut self, ticket: u64) {
         let parked = self.take_parked(|held| held.ticket == ticket);
         self.forget(parked);
-        for (_, running) in &self.running {
-            if running.unit.iter().any(|held| held.ticket == ticket) {
+        self.call_off(|held| held.ticket == ticket);
+    }
+
+    /// Calls off what runs and is no longer ours.
+    fn call_off(&mut self, lost: impl Fn(&Held<S::Receipt>) -> bool) {
+        for (_, running) in &mut self.running {
+            if running.unit.iter().any(&lost) {
+                running.lost |= running.unit.iter().all(&lost);
                 running.cancellation.cancel();
             }
         }
     }
 
     /// Lets go of messages that are no longer ours, without a verdict: none would count.
-    fn forget(&mut self, messages: Vec<Held<S::Receipt>>) {
+    pub(super) fn forget(&mut self, messages: impl IntoIterator<Item = Held<S::Receipt>>) {
+        let messages: Vec<_> = messages.into_iter().collect();
         let count = messages.len();
         let bytes = messages.iter().map(|held| held.message.size()).sum();
         for held in messages {
@@ -203,9 +209,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     fn take_parked(&mut self, which: impl Fn(&Held<S::Receipt>) -> bool) -> Vec<Held<S::Receipt>> {
         let mut taken = self.lanes.remove_where(&which);
-        if self.suspect.as_ref().is_some_and(&which) {
-            taken.extend(self.suspect.take());
-        }
+        taken.extend(self.caution.take_if(&which));
         for unit in self.halves.iter_mut().chain([&mut self.forming]) {
             let (gone, kept): (Unit<_>, Unit<_>) =
                 std::mem::take(unit).into_iter().partition(|held| which(held));
@@ -213,6 +217,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             taken.extend(gone);
         }
         self.halves.retain(|half| !half.is_empty());
+        self.restart_batch(clock::now());
         taken
     }
 }

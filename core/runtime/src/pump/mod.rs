@@ -14,13 +14,14 @@
 //! its own, where the runtime's threads share the load; and one that hogs the processor is noticed,
 //! after which handlers start as tasks at once (see [`start`]).
 
+mod caution;
 mod drain;
 mod finish;
 mod hogs;
 mod intake;
 mod start;
 
-pub use drain::DrainReport;
+pub(crate) use drain::Leavings;
 pub(crate) use intake::orders_in_lanes;
 
 use crate::{
@@ -35,8 +36,9 @@ use crate::{
     window::Window,
 };
 use bytes::Bytes;
+use caution::Caution;
 use drain::Drain;
-use forebay_contract::{Delivery, Message, MessageId, Scope, Source, SourceError, Want};
+use forebay_contract::{Delivery, Message, MessageId, Scope, Source, Want};
 use forebay_policy::{Batcher, Fuse, LaneToken, Lanes, Moment, RetryPolicy, Signal};
 use hogs::Hogs;
 use slab::Slab;
@@ -89,6 +91,8 @@ struct Running<R> {
     /// The breaker's generation when it started: a late answer must not count as a probe's.
     generation: u64,
     cancellation: Cancellation,
+    /// Its lease or its scope is gone: no verdict would count.
+    lost: bool,
     task: AbortHandle,
 }
 
@@ -124,10 +128,7 @@ pub(crate) struct Pump<S: Source, I> {
     batcher: Option<Batcher>,
     /// Halves of failed batches, to be run next.
     halves: VecDeque<Unit<S::Receipt>>,
-    /// A message that was out when a worker died: run with nothing beside it.
-    suspect: Option<Held<S::Receipt>>,
-    /// After a suspect: receive one at a time until one comes that is none.
-    wary: bool,
+    caution: Caution<Held<S::Receipt>>,
 
     running: Slab<Running<S::Receipt>>,
     finished_tx: mpsc::UnboundedSender<Finished>,
@@ -144,8 +145,11 @@ pub(crate) struct Pump<S: Source, I> {
     random: fastrand::Rng,
     next_ticket: u64,
     hogs: Hogs,
-    /// When the gate may grant what it refused.
+    /// Whether something was refused in this round, and when the gate may grant it.
+    refused: bool,
     gate_again_at: Moment,
+    /// What was refused earlier in this round may pass now.
+    look_again: bool,
     /// Since when a closed gate has kept parked messages waiting.
     parked_since: Option<Moment>,
     next_tick: Moment,
@@ -200,8 +204,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             forming: Unit::new(),
             batcher,
             halves: VecDeque::new(),
-            suspect: None,
-            wary: false,
+            caution: Caution::None,
             running: Slab::new(),
             finished_tx,
             finished,
@@ -214,7 +217,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             random: fastrand::Rng::new(),
             next_ticket: 0,
             hogs: Hogs::new(Instant::now()),
+            refused: false,
             gate_again_at: Moment::NEVER,
+            look_again: false,
             parked_since: None,
             next_tick: Moment::ZERO,
             receive_backoff: Backoff::default(),
@@ -222,13 +227,16 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         }
     }
 
-    /// Runs until the drain is over. Returns why the worker stopped by itself, if it did.
-    pub(crate) async fn run(mut self) -> (DrainReport, Option<SourceError>) {
+    /// Runs until the drain is over.
+    pub(crate) async fn run(mut self) -> Leavings {
         loop {
             while let Ok(finished) = self.finished.try_recv() {
                 self.finish_task(finished);
             }
             self.take_in();
+            if self.window.used() == 0 {
+                self.caution.idle();
+            }
             let now = clock::now();
             let more = self.start_ready(now);
             self.tick(now);
@@ -238,7 +246,21 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             }
             self.wait(more).await;
         }
-        self.into_report()
+        self.end()
+    }
+
+    fn requested(&mut self, request: Request) {
+        let now = clock::now();
+        match request {
+            Request::Drain => self.drain.signal(now),
+            Request::ResetFuse => {
+                if let Some(transition) = self.fuse.reset(now) {
+                    tracing::info!(worker = %self.shared.name, "dead-letter fuse: {transition}");
+                    self.shared.fuse_is(false);
+                }
+            }
+            Request::Look => {}
+        }
     }
 
     /// Waits for anything that could let the loop go on, and takes it in. With `more` to start, takes
@@ -250,13 +272,13 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         tokio::select! {
             biased;
             Some(finished) = self.finished.recv() => self.finish_task(finished),
-            Some(request) = self.requests.recv() => self.drain.request(request, now),
-            received = self.source.receive(want.unwrap_or(NOTHING), &mut self.inbox),
-                if want.is_some() => self.received(received),
-            () = self.window.freed(), if want.is_none() => {}
+            Some(request) = self.requests.recv() => self.requested(request),
             Some(ticket) = self.lost.recv() => self.lease_lost(ticket),
             event = self.source.event() => self.happened(event),
             _ = self.gate_changed.changed() => {}
+            received = self.source.receive(want.unwrap_or(NOTHING), &mut self.inbox),
+                if want.is_some() => self.received(received),
+            () = self.window.freed(), if want.is_none() => {}
             () = std::future::ready(()), if more => {}
             () = sleep_until(timer), if timer.is_some() => {}
         }
@@ -279,9 +301,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             next = next.min(self.gate_again_at);
         }
         if let Some(batcher) = &self.batcher {
-            // A batch that is due and was not let through waits for the gate, not for its age.
-            next =
-                next.min(if batcher.should_close(now) { Moment::NEVER } else { batcher.due_at() });
+            // A batch that was not let through waits for the gate, not for its age.
+            next = next.min(if self.refused { Moment::NEVER } else { batcher.due_at() });
         }
         if let Some(since) = self.parked_since {
             next = next.min(since + self.settings.park_max);
@@ -309,7 +330,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         self.lanes.ready_len() > 0
             || !self.halves.is_empty()
             || !self.forming.is_empty()
-            || self.suspect.is_some()
+            || self.caution.is_waiting()
     }
 }
 

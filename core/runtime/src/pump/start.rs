@@ -42,16 +42,19 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// though the gate would let it through.
     pub(super) fn start_ready(&mut self, now: Moment) -> bool {
         self.gate_again_at = Moment::NEVER;
-        if !self.drain.may_start() {
+        self.refused = false;
+        self.look_again = false;
+        let more = if !self.drain.may_start() {
             false
-        } else if self.suspect.is_some() {
+        } else if self.caution.holds_others() {
             self.start_suspect(now);
             false
         } else if self.batcher.is_some() {
             self.start_batches(now)
         } else {
             self.start_singles(now)
-        }
+        };
+        more || self.look_again
     }
 
     fn start_singles(&mut self, now: Moment) -> bool {
@@ -130,7 +133,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     }
 
     /// Counts what is still in the forming batch afresh.
-    fn restart_batch(&mut self, now: Moment) {
+    pub(super) fn restart_batch(&mut self, now: Moment) {
         let Some(batcher) = &mut self.batcher else { return };
         batcher.clear();
         for held in &self.forming {
@@ -140,11 +143,10 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     /// A suspect starts when nothing else is in hand, so that what happens next is its own doing.
     fn start_suspect(&mut self, now: Moment) {
-        if self.window.used() > 1 || self.admit(1, now) == 0 {
+        if self.window.used() > 1 || !self.caution.is_waiting() || self.admit(1, now) == 0 {
             return;
         }
-        if let Some(suspect) = self.suspect.take() {
-            self.wary = true;
+        if let Some(suspect) = self.caution.launch() {
             let generation = self.gate.generation();
             let (start, call) = self.call(smallvec![suspect], generation, Instant::now());
             self.launch(start, call, &mut None);
@@ -165,7 +167,11 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// The lesser of what the gate and the fuse allow.
     fn admit_by(&mut self, want: usize, now: Moment, gate: impl Fn(u32) -> Admission) -> usize {
         let want = u32::try_from(want).unwrap_or(u32::MAX);
-        if want == 0 || self.shared.is_paused() {
+        if want == 0 {
+            return 0;
+        }
+        if self.shared.is_paused() {
+            self.refused = true;
             return 0;
         }
         let fuse = self.fuse.admit(want, now);
@@ -179,6 +185,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         if granted.granted < want {
             let again_at = fuse.again_at.min(granted.again_at);
             self.gate_again_at = self.gate_again_at.min(again_at);
+            self.refused = true;
         }
         granted.granted as usize
     }
@@ -252,7 +259,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let timeout = self.settings.timeout.map(|timeout| (at + timeout, timeout));
         let task = tokio::spawn(supervise(call, timeout, cancellation.clone(), report));
         let (started, task) = (clock::moment(at), task.abort_handle());
-        entry.insert(Running { unit, started, generation, cancellation, task });
+        entry.insert(Running { unit, started, generation, cancellation, lost: false, task });
     }
 
     fn recycle(&mut self, mut cancellation: Cancellation) {

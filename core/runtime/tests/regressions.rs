@@ -1,0 +1,128 @@
+//! Schedules that once went wrong, each named after what it did.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use common::{at_once, publish, start};
+use forebay::{
+    BatchOptions, BatchOutcome, Failure, Gate, Job, Source, Want, Worker,
+    testing::{MemoryOptions, MemoryQueue, until_done},
+};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn numbers(numbers: std::ops::Range<u32>) -> impl Iterator<Item = String> {
+    numbers.map(|n| n.to_string())
+}
+
+async fn all_fine(jobs: Vec<Job<u32>>) -> BatchOutcome {
+    jobs.iter().map(|_| Ok::<_, Failure>(())).collect::<Vec<_>>().into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_failed_while_a_suspect_waited_stood_still_with_it() {
+    async fn handler(jobs: Vec<Job<u32>>) -> BatchOutcome {
+        if jobs.len() > 1 {
+            sleep(Duration::from_secs(5)).await;
+            return BatchOutcome::Failed(Failure::transient("together"));
+        }
+        all_fine(jobs).await
+    }
+    let queue = MemoryQueue::with(MemoryOptions::default().lease(Duration::from_secs(2)));
+    publish(&queue, numbers(0..1)).await;
+    let killed = queue.source();
+    killed.receive(Want { messages: 1, bytes: 1000 }, &mut Vec::new()).await.unwrap();
+    drop(killed);
+    publish(&queue, numbers(1..11)).await;
+    let options = BatchOptions::of(10);
+    let worker = start(Worker::builder(queue.source()).batch_handler(options, handler));
+    timeout(LONG, until_done(&queue)).await.expect("it goes on");
+    worker.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_batch_that_went_with_its_scope_left_the_worker_standing() {
+    async fn slow(jobs: Vec<Job<u32>>) -> BatchOutcome {
+        sleep(Duration::from_secs(5)).await;
+        all_fine(jobs).await
+    }
+    let queue = MemoryQueue::new();
+    publish(&queue, numbers(0..40)).await;
+    let builder = Worker::builder(queue.source()).concurrency(at_once(1));
+    let worker = start(builder.batch_handler(BatchOptions::of(10), slow));
+    sleep(Duration::from_secs(1)).await;
+    queue.sever();
+    timeout(LONG, until_done(&queue)).await.expect("it goes on");
+    worker.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_younger_than_a_round_was_never_due() {
+    let queue = MemoryQueue::new();
+    let options = BatchOptions::of(10).age(Duration::from_nanos(1));
+    let worker = start(Worker::builder(queue.source()).batch_handler(options, all_fine));
+    for n in 0..50 {
+        publish(&queue, numbers(n..n + 1)).await;
+        sleep(Duration::from_millis(10)).await;
+    }
+    timeout(LONG, until_done(&queue)).await.expect("it goes on");
+    worker.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_counted_its_time_from_when_the_worker_last_woke() {
+    async fn handler(_: Job<u32>) -> Result<(), Failure> {
+        Ok(())
+    }
+    let queue = MemoryQueue::new();
+    queue.settle_latency(Duration::from_secs(40));
+    publish(&queue, numbers(0..1)).await;
+    let worker = start(Worker::builder(queue.source()).handler(handler));
+    sleep(Duration::from_secs(35)).await;
+    let report = worker.drain().await;
+    assert_eq!((report.finished, report.abandoned), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hung_while_settling_could_not_be_drained() {
+    async fn handler(_: Job<u32>) -> Result<(), Failure> {
+        Ok(())
+    }
+    let queue = MemoryQueue::new();
+    queue.settle_latency(LONG * 100);
+    publish(&queue, numbers(0..3)).await;
+    let builder = Worker::builder(queue.source()).drain_timeout(Duration::from_secs(5));
+    let worker = start(builder.handler(handler));
+    sleep(Duration::from_secs(1)).await;
+    let report = timeout(Duration::from_secs(15), worker.drain()).await.expect("it ends");
+    assert_eq!((report.finished, report.abandoned), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_worker_kept_its_permits_of_a_shared_gate() {
+    let gate = Gate::new(at_once(2));
+    let stuck = MemoryQueue::new();
+    publish(&stuck, numbers(0..2)).await;
+    let builder = Worker::builder(stuck.source()).gate(gate.clone()).timeout(None);
+    let worker = builder.handler(async |_: Job<u32>| {
+        std::future::pending::<()>().await;
+        Ok::<_, Failure>(())
+    });
+    let worker = worker.build().unwrap();
+    let _ = timeout(Duration::from_secs(1), worker.run_until_drained()).await;
+    tokio::task::yield_now().await;
+    assert_eq!(gate.status().in_flight, 0);
+
+    let queue = MemoryQueue::new();
+    publish(&queue, numbers(0..5)).await;
+    let worker = start(
+        Worker::builder(queue.source())
+            .gate(gate)
+            .handler(async |_: Job<u32>| Ok::<_, Failure>(())),
+    );
+    timeout(LONG, until_done(&queue)).await.expect("it goes on");
+    worker.drain().await;
+}
