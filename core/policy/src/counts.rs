@@ -69,8 +69,13 @@ impl SlidingCounts {
 
     /// Counts one good event in the current bucket.
     pub(crate) fn good(&mut self) {
-        self.buckets[self.current].good += 1;
-        self.total.good += 1;
+        self.many_good(1);
+    }
+
+    /// Counts good events in the current bucket.
+    pub(crate) fn many_good(&mut self, count: u64) {
+        self.buckets[self.current].good += count;
+        self.total.good += count;
     }
 
     /// Counts one bad event in the current bucket.

@@ -147,9 +147,20 @@ impl Gate {
     /// Takes in what ended, one permit each, with the breaker's generation when it started.
     pub(crate) fn complete(&self, signals: &mut Vec<(Signal, u64)>, now: Moment) {
         let mut limits = self.lock();
-        for (signal, generation) in signals.drain(..) {
-            limits.record(signal, generation, now);
+        let mut rest = signals.as_slice();
+        while let [(first, generation), ..] = rest {
+            let run = rest.iter().take_while(|(signal, of)| {
+                matches!(signal, Signal::Success(_)) && of == generation
+            });
+            let run = run.count();
+            if run > 1 && limits.record_successes(&rest[..run], *generation, now) {
+                rest = &rest[run..];
+            } else {
+                limits.record(*first, *generation, now);
+                rest = &rest[1..];
+            }
         }
+        signals.clear();
         let tell = std::mem::take(&mut limits.refused) | std::mem::take(&mut limits.news);
         drop(limits);
         if tell {
@@ -233,10 +244,28 @@ impl Limits {
         Admission { granted, again_at }
     }
 
-    fn record(&mut self, signal: Signal, generation: u64, now: Moment) {
+    /// A run of successes, which the breaker takes in at once. Returns whether it could.
+    fn record_successes(&mut self, run: &[(Signal, u64)], generation: u64, now: Moment) -> bool {
+        if let Some(breaker) = &mut self.breaker {
+            let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
+            if !breaker.record_successes(count, generation, now) {
+                return false;
+            }
+        }
+        for (signal, _) in run {
+            self.learn(*signal, now);
+        }
+        true
+    }
+
+    fn learn(&mut self, signal: Signal, now: Moment) {
         if let Some(change) = self.concurrency.record(signal, now) {
             tracing::debug!("concurrency limit: {change}");
         }
+    }
+
+    fn record(&mut self, signal: Signal, generation: u64, now: Moment) {
+        self.learn(signal, now);
         if let Some(breaker) = &mut self.breaker {
             // A probe that says nothing frees its place: that, too, lets somebody through.
             self.news |= breaker.state() == BreakerState::HalfOpen;

@@ -67,11 +67,11 @@ impl<R: Clone + Send + Sync + 'static> Keeper<R> {
     }
 
     /// Strikes a message that is settled, or no longer ours.
+    #[inline]
     pub(crate) fn forget(&self, ticket: u64) {
-        let Some(leases) = &self.0 else { return };
-        let mut held = leases.lock();
-        held.book.remove(ticket);
-        held.receipts.remove(&ticket);
+        if let Some(leases) = &self.0 {
+            leases.forget(ticket);
+        }
     }
 
     /// Extends what is due, for as long as it is polled.
@@ -94,6 +94,12 @@ impl<R: Clone + Send + Sync + 'static> Keeper<R> {
 impl<R: Clone> Leases<R> {
     fn lock(&self) -> MutexGuard<'_, Held<R>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, ticket: u64) {
+        let mut held = self.lock();
+        held.book.remove(ticket);
+        held.receipts.remove(&ticket);
     }
 
     /// What is to be extended now. What has ended meanwhile is lost.

@@ -6,7 +6,7 @@
 //! A message's room in the window is given back only here.
 
 use crate::{backoff::Backoff, keeper::Keeper, stats::Stats, window::Window};
-use forebay_contract::{SettleError, Settlement, Source};
+use forebay_contract::{SettleError, Settlement, Source, Verdict};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
@@ -109,11 +109,20 @@ impl<S: Source> Settler<S> {
     /// Settles all that is pending; leaves what is to be settled again.
     async fn settle(&self, pending: &mut Outbox<S::Receipt>) {
         let mut results = self.source.settle(&pending.settlements).await.into_iter();
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut acked) = (0, 0, 0);
         let mut again = Outbox::default();
         for (settlement, ticket) in pending.settlements.drain(..).zip(pending.tickets.drain(..)) {
-            // An adapter that answers too few has not settled the rest.
-            if results.next().is_some_and(|result| self.is_over(&settlement, result)) {
+            let over = match results.next() {
+                // What nearly all are, counted once for all of them.
+                Some(Ok(_)) if settlement.verdict == Verdict::Ack => {
+                    acked += 1;
+                    true
+                }
+                Some(result) => self.is_over(&settlement, result),
+                // An adapter that answers too few has not settled the rest.
+                None => false,
+            };
+            if over {
                 messages += 1;
                 bytes += settlement.message.size();
                 self.keeper.forget(ticket);
@@ -121,6 +130,7 @@ impl<S: Source> Settler<S> {
                 again.push(settlement, ticket);
             }
         }
+        self.stats.acked.add(acked);
         if messages > 0 {
             self.window.give_back(messages, bytes);
         }

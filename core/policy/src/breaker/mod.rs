@@ -174,6 +174,20 @@ impl Breaker {
         transition
     }
 
+    /// Takes in successes of calls that started in `started_generation`, as many calls of
+    /// [`Breaker::record`] would: one look at the window for all of them. Returns whether it could;
+    /// if not, each is to be recorded.
+    pub fn record_successes(&mut self, count: u32, started_generation: u64, now: Moment) -> bool {
+        if started_generation != self.generation || self.state != BreakerState::Closed {
+            return false;
+        }
+        self.window.advance(now);
+        self.window.many_good(u64::from(count));
+        self.in_a_row = 0;
+        self.after_change();
+        true
+    }
+
     /// Does what is due by time alone: begins to probe, or takes back the slots of silent probes.
     ///
     /// [`Breaker::admit`] does the same; call this first in order to see the transition.

@@ -10,10 +10,10 @@ use crate::{
     Moment,
     arena::{Arena, List, NIL},
 };
-use hashbrown::{HashTable, hash_table::Entry};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use std::{
     collections::VecDeque,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     mem,
     time::Duration,
 };
@@ -79,8 +79,8 @@ pub(super) enum Wait {
 pub(super) struct Keyed<K, Id, T> {
     pub(super) cap: usize,
     pub(super) wait_max: Duration,
-    /// Keys come from producers, so the hash is one that they cannot aim at.
-    pub(super) hasher: RandomState,
+    /// Seeded at random, so that producers cannot aim their keys at each other.
+    pub(super) hasher: DefaultHashBuilder,
     pub(super) table: HashTable<u32>,
     pub(super) lanes: Arena<Lane<K, Id>>,
     pub(super) parked: Arena<Parked<Id, T>>,
@@ -94,7 +94,7 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
         Self {
             cap,
             wait_max,
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             table: HashTable::new(),
             lanes: Arena::new(),
             parked: Arena::new(),

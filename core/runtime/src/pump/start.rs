@@ -7,7 +7,7 @@
 //! others would wait for it. So the first poll is timed, and hogs are noticed (`hogs.rs`); after one,
 //! handlers are started as tasks, unpolled, for a while.
 
-use super::{Finished, Pump, Running, Unit};
+use super::{Finished, Held, Pump, Running, Unit};
 use crate::{Cancellation, Invoke, clock, invoke::Called, job::Context, verdict::Outcome};
 use forebay_contract::Source;
 use forebay_policy::{Admission, Moment};
@@ -198,15 +198,16 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         at: Instant,
     ) -> (Start<S::Receipt>, impl Future<Output = Called> + Send + 'static + use<S, I>) {
         let cancellation = self.cancellations.pop().unwrap_or_default();
-        let contexts = unit
-            .iter()
-            .map(|held| Context {
-                message: held.message.clone(),
-                started: at,
-                timeout: self.settings.timeout,
-                cancellation: cancellation.clone(),
-            })
-            .collect();
+        let context = |held: &Held<S::Receipt>| Context {
+            message: held.message.clone(),
+            started: at,
+            timeout: self.settings.timeout,
+            cancellation: cancellation.clone(),
+        };
+        let contexts = match &unit[..] {
+            [only] => smallvec![context(only)],
+            all => all.iter().map(context).collect(),
+        };
         let call = self.invoke.clone().invoke(contexts);
         (Start { unit, generation, at, cancellation }, call)
     }
