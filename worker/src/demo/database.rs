@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
@@ -58,8 +58,12 @@ pub(super) fn is_locked(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Makes the database, with a ledger of this many lines.
-pub(super) fn create(path: &Path, ledger: u32) -> rusqlite::Result<()> {
+/// The ledger's length, and the most that an order reads. Long enough that the write-ahead log grows
+/// to its full length when it is filled: commits are slower while the log grows.
+pub(super) const LEDGER: u32 = 400_000;
+
+/// Makes the database.
+pub(super) fn create(path: &Path) -> rusqlite::Result<()> {
     let mut conn = Connection::open(path)?;
     conn.pragma_update(None, "journal_mode", "wal")?;
     let tx = conn.transaction()?;
@@ -67,7 +71,7 @@ pub(super) fn create(path: &Path, ledger: u32) -> rusqlite::Result<()> {
     tx.execute(
         "WITH RECURSIVE line(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM line WHERE n < ?1)
          INSERT INTO ledger SELECT n, n % 997 FROM line",
-        [ledger],
+        [LEDGER],
     )?;
     tx.commit()
 }
@@ -150,11 +154,6 @@ impl Pool {
 }
 
 impl Pool {
-    /// How many transactions run.
-    pub(super) fn running(&self) -> u32 {
-        u32::try_from(POOL - self.0.turns.available_permits()).unwrap_or_default()
-    }
-
     /// Waits until no transaction runs.
     pub(super) async fn at_rest(&self) {
         let all = u32::try_from(POOL).expect("it is a small number");
@@ -167,103 +166,4 @@ impl Inner {
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What was found out about the database before the demo: how it bears what load.
-#[derive(Clone, Debug)]
-pub(super) struct Calibration {
-    /// Lines of the ledger that each order reads.
-    pub(super) lines: u32,
-    /// What so many writers at once came to.
-    pub(super) trials: Vec<Trial>,
-}
-
-/// So many writers at once, for a while.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Trial {
-    pub(super) writers: usize,
-    pub(super) per_second: f64,
-    /// The slowest but one in a hundred.
-    pub(super) p99: Duration,
-    /// How many were told that the database is locked.
-    pub(super) locked: usize,
-}
-
-impl Calibration {
-    /// Orders per second that the database sustains: the best of the trials.
-    pub(super) fn sustainable(&self) -> f64 {
-        self.trials.iter().map(|trial| trial.per_second).fold(1.0, f64::max)
-    }
-}
-
-/// The ledger's length, and the most that an order reads. Long enough that the write-ahead log grows
-/// to its full length when it is filled: commits are slower while the log grows.
-pub(super) const LEDGER: u32 = 400_000;
-/// How long one order is to take at the least: on a fast disk it reads the ledger for as long.
-const TAKES: Duration = Duration::from_millis(5);
-/// With how many writers at once it is tried, and for how long each.
-const WRITERS: [usize; 5] = [1, 2, 4, 8, 32];
-const TRIAL: Duration = Duration::from_millis(600);
-
-/// Sizes an order's work, then measures what the database bears. Leaves no rows.
-pub(super) fn calibrate(path: &Path) -> rusqlite::Result<Calibration> {
-    let bare = time(path, 0)?;
-    let reading = time(path, LEDGER)?.saturating_sub(bare).max(Duration::from_micros(1));
-    let missing = TAKES.saturating_sub(bare);
-    let share = (missing.as_secs_f64() / reading.as_secs_f64()).min(1.0);
-    let lines = (share * f64::from(LEDGER)) as u32;
-    let conn = connect(path)?;
-    conn.execute("UPDATE load SET lines = ?1", [lines])?;
-    let trials =
-        WRITERS.map(|writers| trial(path, writers)).into_iter().collect::<Result<_, _>>()?;
-    conn.execute_batch("DELETE FROM effects; UPDATE account SET cents = 0, orders = 0;")?;
-    Ok(Calibration { lines, trials })
-}
-
-/// How long an order takes alone that reads so much of the ledger: the median.
-fn time(path: &Path, lines: u32) -> rusqlite::Result<Duration> {
-    let mut conn = connect(path)?;
-    conn.execute("UPDATE load SET lines = ?1", [lines])?;
-    let mut took = Vec::new();
-    for _ in 0..15 {
-        took.push(one(&mut conn)?);
-    }
-    took.sort_unstable();
-    Ok(took[took.len() / 2])
-}
-
-fn one(conn: &mut Connection) -> rusqlite::Result<Duration> {
-    let (order, started) = (Order { id: 0, cents: 1, sent_us: 0, fails: 0 }, Instant::now());
-    let execution = Execution { attempt: 1, redelivered: false, started_us: 0 };
-    book(conn, &order, execution)?;
-    Ok(started.elapsed())
-}
-
-fn trial(path: &Path, writers: usize) -> rusqlite::Result<Trial> {
-    let started = Instant::now();
-    let outcomes = thread::scope(|scope| {
-        let write = || -> rusqlite::Result<(Vec<Duration>, usize)> {
-            let (mut conn, mut took, mut locked) = (connect(path)?, Vec::new(), 0);
-            while started.elapsed() < TRIAL {
-                match one(&mut conn) {
-                    // Those who wait at the end would make the trial longer than it was.
-                    Ok(time) if started.elapsed() <= TRIAL => took.push(time),
-                    Ok(_) => {}
-                    Err(error) if is_locked(&error) => locked += 1,
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok((took, locked))
-        };
-        let threads: Vec<_> = (0..writers).map(|_| scope.spawn(write)).collect();
-        let joined = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        joined.collect::<rusqlite::Result<Vec<_>>>()
-    })?;
-    let locked = outcomes.iter().map(|(_, locked)| locked).sum();
-    let mut took: Vec<_> = outcomes.into_iter().flat_map(|(took, _)| took).collect();
-    took.sort_unstable();
-    let p99 = took.get(took.len() * 99 / 100).copied().unwrap_or(TRIAL);
-    Ok(Trial { writers, per_second: took.len() as f64 / TRIAL.as_secs_f64(), p99, locked })
 }

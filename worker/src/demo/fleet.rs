@@ -46,11 +46,9 @@ impl Board {
         self.postponed += report.postponed.saturating_sub(before.postponed);
     }
 
-    /// Calls that the living workers allow themselves, and those that run.
-    pub(super) fn limits(&self) -> (u32, u32) {
-        self.latest.values().fold((0, 0), |(limit, in_flight), report| {
-            (limit + report.limit, in_flight + report.in_flight)
-        })
+    /// How many calls the living workers allow themselves at once, all together.
+    pub(super) fn limit(&self) -> u32 {
+        self.latest.values().map(|report| report.limit).sum()
     }
 }
 

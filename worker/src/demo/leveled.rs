@@ -83,13 +83,10 @@ async fn watch(
         let at = started.elapsed();
         let backlog = queue.backlog().await;
         let backlog = backlog.map_err(|error| CliError::failed("cannot read the queue", error))?;
-        let (limit, in_flight) = fleet.board().limits();
+        let limit = fleet.board().limit();
         let rows = reader.rows().map_err(unreadable)?;
         let (sent, waiting) = (sent.load(Ordering::Relaxed), backlog.outstanding());
-        timeline.push(
-            Sample { at, sent, rows, waiting, limit, in_flight, failed: 0 },
-            plan.phase_at(at),
-        );
+        timeline.push(Sample { at, sent, rows, waiting, limit, failed: 0 }, plan.phase_at(at));
         fleet.check()?;
         if timeline.killed.is_none() && at >= kill_at {
             let pid = fleet.kill_one().await?;

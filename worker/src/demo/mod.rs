@@ -3,7 +3,7 @@
 //! The story, in the order in which it happens:
 //!
 //! ```text
-//! database   an orders database is made, and what it sustains is measured
+//! database   an orders database is made;  calibrate  what it sustains is measured
 //! plan       from that: calm, a burst of ten times as much, calm; failures and poison by a seed
 //! producer   sends every order at its time ----> the embedded queue
 //! worker     processes that take from the queue and write to the database ...
@@ -17,6 +17,7 @@
 //! Nothing is scripted: every number that is shown has been measured in this run.
 
 mod audit;
+mod calibrate;
 mod database;
 mod fleet;
 mod leveled;
@@ -30,8 +31,8 @@ mod without;
 mod worker;
 
 use crate::{error::CliError, output, terminal};
+use calibrate::Trial;
 use clap::Args;
-use database::Calibration;
 use plan::Plan;
 use report::Report;
 use std::{
@@ -121,16 +122,16 @@ impl Demo {
     async fn story(&self) -> Result<(), CliError> {
         let folder = Folder::new(self.dir.as_deref())?;
         terminal::error_line(&format!("folder: {}", folder.path().display()));
-        terminal::error_line("measuring what its orders database bears:");
+        terminal::error_line("what its orders database bears:");
         let orders = folder.orders();
-        let calibration = blocking(move || {
-            database::create(&orders, database::LEDGER)?;
-            database::calibrate(&orders)
+        let trials = blocking(move || {
+            database::create(&orders)?;
+            calibrate::calibrate(&orders)
         })
         .await?;
         let burst = Duration::from_secs_f64(self.burst);
-        let plan = Plan::new(self.seed, calibration.sustainable(), burst);
-        introduce(&calibration, &plan, self.without);
+        let plan = Plan::new(self.seed, calibrate::sustainable(&trials), burst);
+        introduce(&trials, &plan, self.without);
 
         let (timeline, told) = if self.without {
             without::run(&folder, &plan).await?
@@ -170,25 +171,22 @@ impl Demo {
     }
 }
 
-fn introduce(calibration: &Calibration, plan: &Plan, without: bool) {
-    for trial in &calibration.trials {
+fn introduce(trials: &[Trial], plan: &Plan, without: bool) {
+    for trial in trials {
         terminal::error_line(&format!(
-            "  {:2} writers: {:6.0} orders/s, p99 {:>7}, {} locked out",
+            "  {:2} at once: {:4.0} orders/s, p99 {:>7}",
             trial.writers,
             trial.per_second,
             report::time(trial.p99),
-            trial.locked,
         ));
     }
     let burst = plan.burst();
+    let (lasts, way) = (burst.lasts.as_secs_f64(), if without { "no queue" } else { "a queue" });
     terminal::error_line(&format!(
-        "sustainable: {:.0}/s (each order reads {} lines and writes 2); burst: {:.0}/s for {:.1} s, {} orders in all{}",
-        calibration.sustainable(),
-        calibration.lines,
-        burst.rate,
-        burst.lasts.as_secs_f64(),
-        plan.len(),
-        if without { ", with no queue" } else { "" },
+        "it sustains {} orders/s; now {} orders come, {} per second for {lasts} s, with {way}",
+        report::axis(calibrate::sustainable(trials)),
+        report::grouped(plan.len() as u64),
+        report::axis(burst.rate),
     ));
 }
 

@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 pub(super) const EVERY: Duration = Duration::from_millis(200);
 /// Over how many samples to each side rates are taken: single ones are noise.
 const AROUND: usize = 1;
-/// Every which sample is a plain line.
+/// Every which sample is a plain line; rates that are shown live are those since the last.
 const PLAIN: usize = 5;
 
 /// What was seen at one moment. Counts are since the start.
@@ -24,8 +24,6 @@ pub(super) struct Sample {
     pub(super) waiting: u64,
     /// Calls that may run at once.
     pub(super) limit: u32,
-    /// Calls that run.
-    pub(super) in_flight: u32,
     /// Clients that were told of a failure, or nothing at all.
     pub(super) failed: u64,
 }
@@ -63,34 +61,44 @@ impl Timeline {
     }
 
     fn point(&self, index: usize) -> Option<Point> {
+        let around = index.saturating_sub(AROUND)..index + AROUND;
         let now = self.samples.get(index)?;
-        let before = self.samples.get(index.saturating_sub(AROUND))?;
-        let after = self.samples.get(index + AROUND).or(self.samples.last())?;
-        let over = (after.at - before.at).max(EVERY).as_secs_f64();
+        let (arrivals, service) = self.rates(around.start, around.end)?;
         Some(Point {
             at: now.at.as_secs_f64(),
-            arrivals: (after.sent - before.sent) as f64 / over,
-            service: (after.rows - before.rows) as f64 / over,
+            arrivals,
+            service,
             waiting: now.waiting as f64,
             limit: f64::from(now.limit),
             failed: now.failed as f64,
         })
     }
 
+    /// Arrivals and orders carried out, per second, between two samples; the last if there are fewer.
+    fn rates(&self, from: usize, to: usize) -> Option<(f64, f64)> {
+        let before = self.samples.get(from)?;
+        let after = self.samples.get(to).or(self.samples.last())?;
+        let over = (after.at - before.at).max(EVERY).as_secs_f64();
+        Some(((after.sent - before.sent) as f64 / over, (after.rows - before.rows) as f64 / over))
+    }
+
     /// Takes a sample in, and shows it: as a live line, or once a second as a plain one.
     pub(super) fn push(&mut self, sample: Sample, phase: &str) {
         self.samples.push(sample);
-        let Some(point) = self.point(self.samples.len() - 1) else { return };
-        let Sample { waiting, limit, in_flight, sent, rows, failed, .. } = sample;
-        let failed = if failed > 0 { format!("  failed {failed}") } else { String::new() };
+        let last = self.samples.len() - 1;
+        let Some((arrivals, service)) = self.rates(last.saturating_sub(PLAIN), last) else {
+            return;
+        };
+        let Sample { at, waiting, limit, rows, failed, .. } = sample;
+        let held = if failed > 0 { format!("failed {failed}") } else { format!("limit {limit}") };
         let line = format!(
-            "{:5.1} s  {phase:<5}  arriving {:5.0}/s  handled {:4.0}/s  waiting {waiting:6}  \
-             running {in_flight:2} of {limit:2}  sent {sent:6}  done {rows:6}{failed}",
-            point.at, point.arrivals, point.service,
+            "{:5.1} s  {phase:<5}  arriving {arrivals:4.0}/s  handled {service:3.0}/s  \
+             waiting {waiting:5}  {held:8}  done {rows}",
+            at.as_secs_f64(),
         );
         if terminal::is_live() {
             terminal::show(Some(line));
-        } else if self.samples.len() % PLAIN == 1 {
+        } else if last.is_multiple_of(PLAIN) {
             terminal::error_line(&line);
         }
     }

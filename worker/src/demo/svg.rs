@@ -75,6 +75,9 @@ struct Picture<'a> {
 struct Panel {
     unit: &'static str,
     curves: Vec<Curve>,
+    /// It names what is marked in all of them.
+    first: bool,
+    /// It has the axis of time.
     last: bool,
 }
 
@@ -107,16 +110,19 @@ impl Picture<'_> {
                     curve("arriving", ARRIVALS, 0.3, |point| point.arrivals),
                     curve("handled", SERVICE, 0.0, |point| point.service),
                 ],
+                first: true,
                 last: false,
             },
             Panel {
                 unit: "orders",
                 curves: vec![curve(waiting, WAITING, 0.25, |point| point.waiting)],
+                first: false,
                 last: false,
             },
             Panel {
                 unit: if without { "clients" } else { "calls at once" },
                 curves: vec![if without { failed } else { limit }],
+                first: false,
                 last: true,
             },
         ]
@@ -156,7 +162,7 @@ impl Picture<'_> {
             }
             chart.draw_series(LineSeries::new(line, curve.colour.stroke_width(2)))?;
         }
-        self.kill(&mut chart, top, panel.last)?;
+        self.kill(&mut chart, top, panel.first)?;
         legend(panel, area)
     }
 

@@ -48,7 +48,7 @@ pub(super) async fn run(folder: &Folder, plan: &Plan) -> Result<(Timeline, Told)
     let pool = Pool::new(folder.orders());
     let started = Instant::now();
     let mut timeline = Timeline::default();
-    tokio::try_join!(watch(folder, plan, &pool, &clients, &mut timeline, started), async {
+    tokio::try_join!(watch(folder, plan, &clients, &mut timeline, started), async {
         send(plan, &pool, &clients, started).await;
         Ok(())
     })?;
@@ -116,7 +116,6 @@ impl Clients {
 async fn watch(
     folder: &Folder,
     plan: &Plan,
-    pool: &Pool,
     clients: &Clients,
     timeline: &mut Timeline,
     started: Instant,
@@ -133,7 +132,6 @@ async fn watch(
             rows: reader.rows().map_err(unreadable)?,
             waiting: clients.waiting.load(Ordering::Relaxed),
             limit: POOL as u32,
-            in_flight: pool.running(),
             failed: clients.failed.load(Ordering::Relaxed),
         };
         timeline.push(sample, plan.phase_at(at));

@@ -34,8 +34,6 @@ const REPORT: Duration = Duration::from_millis(200);
 pub(super) struct Report {
     /// How many calls it allows itself at once.
     pub(super) limit: u32,
-    /// How many run.
-    pub(super) in_flight: u32,
     /// Attempts that failed and will be made again, so far.
     pub(super) retried: u64,
     /// Put off because the database was locked, so far.
@@ -108,7 +106,6 @@ fn report(control: &Control, took_us: &Mutex<Vec<u64>>) -> Result<(), CliError> 
     let status = control.status();
     let report = Report {
         limit: status.gate.limit,
-        in_flight: status.gate.in_flight,
         retried: status.counts.retried,
         postponed: status.counts.postponed,
         took_us: std::mem::take(&mut *took_us.lock().unwrap_or_else(PoisonError::into_inner)),
