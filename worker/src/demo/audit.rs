@@ -1,7 +1,10 @@
 //! The books: what queue, workers and clients say became of the orders, held against the rows that
 //! are in the database.
 
-use super::{plan::Plan, report};
+use super::{
+    plan::{Fate, Plan},
+    report,
+};
 use hdrhistogram::Histogram;
 use rusqlite::Connection;
 use std::{collections::BTreeSet, path::Path};
@@ -71,8 +74,7 @@ pub(super) fn audit(
         waited.saturating_record(row.get::<_, i64>(1)?.max(0).unsigned_abs());
     }
     let dead: BTreeSet<u64> = told.dead.iter().copied().collect();
-    let poison: BTreeSet<u64> =
-        plan.ids(super::plan::Fate::is_poison).filter(|id| *id < told.sent).collect();
+    let poison: BTreeSet<u64> = plan.ids(Fate::is_poison).filter(|id| *id < told.sent).collect();
     let lost: BTreeSet<u64> =
         (0..told.sent).filter(|id| !done.contains(id) && !dead.contains(id)).collect();
 
@@ -119,4 +121,73 @@ fn named(ids: &[u64]) -> String {
         text.push(format!("and {} more", ids.len() - NAMED));
     }
     text.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::database::{Execution, book, connect, create};
+    use std::time::Duration;
+
+    /// Carries out all orders that can be, but as `change` says, and audits what it is told then.
+    fn audited(change: impl Fn(&mut Vec<u64>, &mut Told)) -> Audit {
+        let plan = Plan::new(1, 30.0, Duration::from_millis(500));
+        let poison: Vec<u64> = plan.ids(Fate::is_poison).collect();
+        let mut done: Vec<u64> = plan.ids(|fate| !fate.is_poison()).collect();
+        let mut told = Told {
+            sent: plan.len() as u64,
+            left: 0,
+            dead: poison,
+            failed: 0,
+            retried: 0,
+            postponed: 0,
+            took: report::histogram(),
+        };
+        change(&mut done, &mut told);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.db");
+        create(&path).unwrap();
+        let mut conn = connect(&path).unwrap();
+        conn.pragma_update(None, "synchronous", "off").unwrap();
+        let execution = Execution { attempt: 1, redelivered: false, started_us: 5 };
+        for id in done {
+            book(&mut conn, &plan.order(id, 2), execution).unwrap();
+        }
+        audit(&path, &plan, &told, true).unwrap()
+    }
+
+    #[test]
+    fn books_that_balance_have_no_mismatch() {
+        let audit = audited(|_, _| {});
+        assert_eq!(audit.mismatches, Vec::<String>::new());
+        assert_eq!((audit.lost, audit.duplicates), (0, 0));
+        assert!(audit.dead_as_injected);
+    }
+
+    #[test]
+    fn a_lost_order_is_named() {
+        let audit = audited(|done, _| done.retain(|id| *id != 17));
+        assert_eq!(audit.lost, 1);
+        assert_eq!(audit.mismatches, ["neither done nor dead: 17"]);
+    }
+
+    #[test]
+    fn an_order_done_twice_is_counted_and_no_mismatch() {
+        let audit = audited(|done, _| done.push(17));
+        assert_eq!(audit.duplicates, 1);
+        assert_eq!(audit.mismatches, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_dead_letter_that_should_not_be_one_is_named() {
+        let audit = audited(|_, told| told.dead.push(17));
+        assert_eq!(audit.mismatches, ["dead, but not poison: 17", "both done and dead: 17"]);
+        assert!(!audit.dead_as_injected);
+    }
+
+    #[test]
+    fn what_is_left_in_the_queue_is_a_mismatch() {
+        let audit = audited(|_, told| told.left = 3);
+        assert_eq!(audit.mismatches, ["3 orders are still in the queue"]);
+    }
 }

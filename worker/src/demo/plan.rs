@@ -172,3 +172,54 @@ impl Plan {
         (0..self.len() as u64).filter(move |id| with(self.fate(*id)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan::new(7, 200.0, Duration::from_secs(2))
+    }
+
+    #[test]
+    fn the_burst_is_ten_times_what_is_sustained_and_arrivals_are_in_order() {
+        let plan = plan();
+        assert!(plan.due().is_sorted());
+        let burst = plan.burst();
+        let within = plan.due().iter().filter(|at| (burst.starts..burst.ends()).contains(at));
+        // 4000 on average; the deviation of a Poisson process is the root of that.
+        assert!((3700..4300).contains(&within.count()));
+        assert_eq!(plan.phase_at(burst.starts), "burst");
+        assert_eq!(plan.phase_at(burst.ends() + AFTER), "drain");
+    }
+
+    #[test]
+    fn one_seed_makes_one_plan() {
+        assert_eq!(plan().due(), plan().due());
+        let fates = |plan: Plan| (0..1000).map(move |id| plan.fate(id));
+        assert!(fates(plan()).eq(fates(plan())));
+        assert!(!fates(plan()).eq(fates(Plan::new(8, 200.0, Duration::from_secs(2)))));
+    }
+
+    #[test]
+    fn as_many_are_flaky_and_poison_as_it_says() {
+        let plan = plan();
+        let share = |of: fn(Fate) -> bool| {
+            f64::from((0..20_000).filter(|id| of(plan.fate(*id))).count() as u32) / 20_000.0
+        };
+        assert!((share(|fate| matches!(fate, Fate::Flaky(_))) - FLAKY).abs() < 0.005);
+        assert!((share(Fate::is_poison) - POISON).abs() < 0.002);
+    }
+
+    #[test]
+    fn only_what_is_undecodable_is_no_order() {
+        let plan = plan();
+        for id in 0..2000 {
+            let decoded = serde_json::from_slice::<Order>(&plan.payload(id, 5));
+            match plan.fate(id) {
+                Fate::Undecodable => assert!(decoded.is_err()),
+                fate => assert_eq!(decoded.unwrap().cents < 0, fate == Fate::Refused),
+            }
+        }
+    }
+}

@@ -34,6 +34,8 @@ const FAINT: RGBColor = RGBColor(110, 116, 124);
 const LINES: RGBColor = RGBColor(228, 231, 235);
 const BAND: RGBColor = RGBColor(246, 243, 232);
 const KILL: RGBColor = RGBColor(190, 30, 45);
+/// Between a line and its name, as a share of the width.
+const GAP: f64 = 0.006;
 const FONT: &str = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
@@ -176,6 +178,7 @@ impl Picture<'_> {
 
     /// A line where a worker was killed, and one where another took its place.
     fn kill(&self, chart: &mut Chart<'_, '_>, top: f64, named: bool) -> Result<(), BoxError> {
+        let gap = self.points.last().map_or(0.0, |point| point.at * GAP);
         let marks = [(self.timeline.killed, "SIGKILL"), (self.timeline.restarted, "replaced")];
         for (index, (at, name)) in marks.into_iter().enumerate() {
             let Some(at) = at.map(|at| at.as_secs_f64()) else { continue };
@@ -185,7 +188,8 @@ impl Picture<'_> {
             if named {
                 let side = if index == 0 { HPos::Right } else { HPos::Left };
                 let style = text(12.0, colour).pos(Pos::new(side, VPos::Top));
-                chart.draw_series([Text::new(format!(" {name} "), (at, top), style)])?;
+                let beside = if index == 0 { at - gap } else { at + gap };
+                chart.draw_series([Text::new(name, (beside, top), style)])?;
             }
         }
         Ok(())
