@@ -1,0 +1,119 @@
+//! Forebay on a queue in memory, everything on; and that queue alone.
+
+use super::{AT_ONCE, PAYLOAD};
+use crate::cost::{Cost, Stopwatch};
+use bytes::Bytes;
+use forebay::{
+    Failure, Handler, Job, Message, OrderSupport, Raw, Settlement, Source, Verdict, Want, Worker,
+    policy::Concurrency,
+};
+use forebay_memory::{MemoryOptions, MemoryQueue};
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::Notify;
+
+/// The handler that does nothing, but for counting: somebody must know when all is done.
+struct NoOp {
+    left: AtomicU64,
+    done: Arc<Notify>,
+}
+
+impl Handler<Bytes> for NoOp {
+    async fn handle(&self, job: Job<Bytes>) -> Result<(), Failure> {
+        black_box(job.payload);
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.done.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// A queue of messages without keys.
+pub(super) fn unordered(messages: u64) -> MemoryQueue {
+    let queue = MemoryQueue::with(MemoryOptions::default().without_notes());
+    queue.replay(vec![Message::new(0, PAYLOAD)], messages);
+    queue
+}
+
+/// A queue of messages whose keys come in turn.
+pub(super) fn by_key(messages: u64, keys: u64) -> MemoryQueue {
+    let order = OrderSupport::KeyInLanes;
+    let queue = MemoryQueue::with(MemoryOptions::default().order(order).without_notes());
+    let template = |key: u64| {
+        let mut message = Message::new(0, PAYLOAD);
+        message.key = Some(key.to_string().into());
+        message
+    };
+    queue.replay((0..keys).map(template).collect(), messages);
+    queue
+}
+
+/// Receives and acknowledges, as many at a time as handlers run elsewhere.
+pub(super) async fn queue_alone(messages: u64, queue: MemoryQueue) -> Cost {
+    let source = queue.source();
+    let want = Want { messages: AT_ONCE, bytes: 64 << 20 };
+    let (mut out, mut batch, mut done) = (Vec::new(), Vec::new(), 0);
+    let start = Stopwatch::start();
+    while done < messages {
+        if source.receive(want, &mut out).await.is_err() {
+            break;
+        }
+        batch.extend(out.drain(..).map(|delivery| Settlement {
+            receipt: delivery.receipt,
+            message: delivery.message,
+            verdict: Verdict::Ack,
+        }));
+        done += source.settle(&batch).await.len() as u64;
+        batch.clear();
+    }
+    start.each(messages)
+}
+
+pub(super) async fn run_unordered(messages: u64) -> Cost {
+    let queue = unordered(messages);
+    let (handler, done) = no_op(messages);
+    run(Worker::builder(queue.source()).decode(Raw).handler(handler), done, messages).await
+}
+
+/// The window holds a message of each key at least, so that all keys are live.
+pub(super) async fn run_by_key(messages: u64, keys: u64) -> Cost {
+    let queue = by_key(messages, keys);
+    let (handler, done) = no_op(messages);
+    let builder = Worker::builder(queue.source()).decode(Raw).handler(handler);
+    let window = usize::try_from(keys).unwrap_or(usize::MAX).max(4 * AT_ONCE);
+    run(builder.ordered().window(window, 1 << 30), done, messages).await
+}
+
+fn no_op(messages: u64) -> (NoOp, Arc<Notify>) {
+    let done = Arc::new(Notify::new());
+    (NoOp { left: AtomicU64::new(messages), done: done.clone() }, done)
+}
+
+/// Runs a worker until its handler has seen all messages, and all of them are settled.
+async fn run<S: Source, I: forebay::Invoke>(
+    builder: forebay::Builder<S, (), (), I>,
+    done: Arc<Notify>,
+    messages: u64,
+) -> Cost {
+    let concurrency = Concurrency::fixed(AT_ONCE as u32);
+    let worker = builder.concurrency(concurrency).build().expect("the queue honours all of this");
+    let control = worker.control();
+    let start = Stopwatch::start();
+    tokio::spawn({
+        let control = control.clone();
+        async move {
+            done.notified().await;
+            control.drain();
+        }
+    });
+    let report = worker.run_until_drained().await;
+    let cost = start.each(messages);
+    assert!(report.is_ok_and(|report| report.abandoned == 0), "the worker left messages behind");
+    assert_eq!(control.status().counts.acked, messages, "every message is acknowledged");
+    cost
+}
