@@ -40,6 +40,11 @@ impl Window {
         (messages > 0 && bytes > 0).then_some(Want { messages, bytes })
     }
 
+    /// How many messages it holds in all.
+    pub(crate) fn messages(&self) -> usize {
+        self.max_messages.load(Ordering::Acquire)
+    }
+
     /// Lets it grow or shrink, as the limit behind it does.
     pub(crate) fn set_messages(&self, max: usize) {
         self.max_messages.store(max, Ordering::Release);

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 /// How long a message stays away whose key has no room in its lane. Without a pause, it would come
 /// back at once, and again.
-const TURNED_AWAY: Duration = Duration::from_millis(100);
+const TURNED_AWAY: Duration = Duration::from_millis(10);
 
 impl<S: Source, I: Invoke> Pump<S, I> {
     /// What may be received now; `None` when nothing may.

@@ -121,7 +121,8 @@ pub(crate) struct Pump<S: Source, I> {
 
     /// Whether the lanes look at keys.
     keyed: bool,
-    /// Received and not started.
+    /// Received and not started. One key takes at most half of the window: what is more goes back to
+    /// the source, so that a hot key leaves room for others.
     lanes: Lanes<LaneKey, MessageId, Held<S::Receipt>>,
     /// Taken from the lanes for the next batch, which is not full yet.
     forming: Unit<S::Receipt>,
@@ -182,7 +183,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let (finished_tx, finished) = mpsc::unbounded_channel();
         let longest_wait = 2 * parts.settings.retry.longest_delay() + WAIT_FOR_SOURCE;
         let lanes = match parts.in_lanes {
-            true => Lanes::keyed_with(KEY_CAP, longest_wait),
+            true => Lanes::keyed_with(parts.window.messages() / 2, longest_wait),
             false => Lanes::unordered(),
         };
         let batcher = parts.invoke.batching().map(|o| Batcher::new(o.size, o.bytes, o.age));
@@ -333,9 +334,6 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             || self.caution.is_waiting()
     }
 }
-
-/// Messages of one key that may wait in hand, before further ones go back to the source.
-const KEY_CAP: usize = 64;
 
 /// How long a lane waits for a retried message to come back, beyond twice the longest retry delay,
 /// before what is parked behind it goes back to the source.

@@ -263,7 +263,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         entry.insert(Running { unit, started, generation, cancellation, lost: false, task });
     }
 
-    fn recycle(&mut self, mut cancellation: Cancellation) {
+    fn recycle(&mut self, cancellation: Cancellation) {
         if self.cancellations.len() < SPARE && cancellation.is_fresh() {
             self.cancellations.push(cancellation);
         }
