@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use std::{any::Any, future::Future, marker::PhantomData, panic::AssertUnwindSafe, sync::Arc};
 
 /// What the messages of a unit came to, by index.
-pub type Outcomes = SmallVec<[Outcome; 1]>;
+pub type Outcomes = Vec<Outcome>;
 
 /// What a call came to.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ where
         let call = async {
             let payload = match self.decode.decode(&context.message) {
                 Ok(payload) => payload,
-                Err(error) => return Outcome::Undecodable(error),
+                Err(error) => return Outcome::Undecodable(Box::new(error)),
             };
             let job = Job::new(payload, context, self.state.clone());
             outcome(self.handler.handle(job).await)
@@ -104,7 +104,9 @@ where
                     Called::Each(outcomes)
                 }
                 BatchOutcome::Each(each) => Called::Together(wrong_length(each.len(), asked)),
-                BatchOutcome::Failed(failure) => Called::Together(Outcome::Failed(failure)),
+                BatchOutcome::Failed(failure) => {
+                    Called::Together(Outcome::Failed(Box::new(failure)))
+                }
             }
         };
         match AssertUnwindSafe(call).catch_unwind().await {
@@ -130,7 +132,7 @@ impl<H, D: Decode<T>, T, S: Clone> Batched<H, D, T, S> {
                     jobs.push(Job::new(payload, context, self.state.clone()));
                     outcomes.push(Outcome::Done);
                 }
-                Err(error) => outcomes.push(Outcome::Undecodable(error)),
+                Err(error) => outcomes.push(Outcome::Undecodable(Box::new(error))),
             }
         }
         (jobs, outcomes)
@@ -147,14 +149,14 @@ fn fill_in(outcomes: &mut Outcomes, each: Vec<Result<(), Failure>>) {
 fn outcome(result: Result<(), Failure>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done,
-        Err(failure) => Outcome::Failed(failure),
+        Err(failure) => Outcome::Failed(Box::new(failure)),
     }
 }
 
 fn wrong_length(got: usize, asked: usize) -> Outcome {
-    Outcome::Failed(Failure::transient(format!(
+    Outcome::Failed(Box::new(Failure::transient(format!(
         "the batch handler returned {got} results for {asked} jobs: it must return one for each"
-    )))
+    ))))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -15,19 +15,20 @@ use forebay_contract::{DeadReason, Failure, FailureKind, FailureNote, Message, V
 use forebay_policy::{Exhausted, RetryDecision, RetryPolicy, Signal};
 use std::time::{Duration, SystemTime};
 
-/// What a handler call came to.
+/// What a handler call came to. Failures are boxed: this is moved several times for each message, and
+/// nearly always says `Done`.
 #[derive(Debug)]
 pub enum Outcome {
     /// It did its work.
     Done,
     /// It said why not.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// It did not finish in its time.
     TimedOut(Duration),
     /// It panicked, with this message.
     Panicked(String),
     /// It was never called: the payload could not be decoded.
-    Undecodable(DecodeError),
+    Undecodable(Box<DecodeError>),
     /// It was never called, or called off: drain, lost lease, revoked partition.
     Cancelled,
 }
@@ -58,7 +59,7 @@ pub(crate) fn judge(
         Outcome::Done => (Verdict::Ack, Signal::Success(took)),
         Outcome::Failed(failure) => {
             let text = failure.to_string();
-            match failure {
+            match *failure {
                 Failure::Transient { after, .. } => {
                     (failed(note(FailureKind::Transient, text), after), Signal::Failure(took))
                 }

@@ -183,28 +183,32 @@ fn forgive(called: Called) -> Called {
 /// Whether splitting can find a culprit: not when the system behind is overloaded, nor when the
 /// batch was called off.
 fn can_split(outcome: &Outcome) -> bool {
-    !matches!(
-        outcome,
-        Outcome::Failed(Failure::Throttled { .. } | Failure::Discard(_)) | Outcome::Cancelled
-    )
+    match outcome {
+        Outcome::Failed(failure) => {
+            !matches!(**failure, Failure::Throttled { .. } | Failure::Discard(_))
+        }
+        outcome => !matches!(outcome, Outcome::Cancelled),
+    }
 }
 
-/// The same outcome for another message of the batch.
+/// The same outcome for another message of a batch that cannot be split.
 fn again(outcome: &Outcome) -> Outcome {
-    match outcome {
-        Outcome::Failed(Failure::Throttled { after, error }) => {
-            Outcome::Failed(Failure::throttled(error.to_string(), *after))
+    let Outcome::Failed(failure) = outcome else { return Outcome::Cancelled };
+    match &**failure {
+        Failure::Throttled { after, error } => {
+            Outcome::Failed(Box::new(Failure::throttled(error.to_string(), *after)))
         }
-        Outcome::Failed(Failure::Discard(reason)) => {
-            Outcome::Failed(Failure::Discard(reason.clone()))
-        }
+        Failure::Discard(reason) => Outcome::Failed(Box::new(Failure::Discard(reason.clone()))),
         _ => Outcome::Cancelled,
     }
 }
 
 fn signal_of(outcome: &Outcome, took: Duration) -> Signal {
     match outcome {
-        Outcome::Failed(Failure::Transient { .. }) | Outcome::TimedOut(_) => Signal::Failure(took),
+        Outcome::TimedOut(_) => Signal::Failure(took),
+        Outcome::Failed(failure) if matches!(**failure, Failure::Transient { .. }) => {
+            Signal::Failure(took)
+        }
         _ => Signal::Neutral,
     }
 }
