@@ -8,14 +8,16 @@ const STDOUT: &str = "[handler.stdout]";
 
 #[test]
 fn without_a_command_it_says_where_to_begin() {
-    let done = Bench::new().forebay(&[]);
-    assert!(done.ok().contains("Getting started:\n  forebay init"));
+    let help = Bench::new().forebay(&[]).ok();
+    let (_, start) =
+        help.split_once("Getting started:").expect("a section that says where to begin");
+    assert!(["forebay demo", "forebay init"].iter().all(|way| start.contains(way)), "{help}");
 }
 
 #[test]
 fn every_command_shows_examples() {
     let bench = Bench::new();
-    let commands = ["run", "check", "init", "send", "depth", "dead"];
+    let commands = ["run", "check", "init", "send", "depth", "dead", "demo"];
     let dead = ["list", "show", "redrive", "purge"];
     for command in commands {
         let help = bench.forebay(&[command, "--help"]).ok();
