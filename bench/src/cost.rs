@@ -5,15 +5,34 @@
 
 use crate::{flavor::Flavor, median::median, table::Table};
 use rustix::time::{ClockId, clock_gettime};
-use std::time::{Duration, Instant};
+use std::{
+    ops::{Add, Div},
+    time::{Duration, Instant},
+};
 
 /// The cost of one message, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Time that passed.
     pub wall: f64,
     /// Processor time, of all threads together.
     pub cpu: f64,
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { wall: self.wall + other.wall, cpu: self.cpu + other.cpu }
+    }
+}
+
+impl Div<f64> for Cost {
+    type Output = Self;
+
+    fn div(self, by: f64) -> Self {
+        Self { wall: self.wall / by, cpu: self.cpu / by }
+    }
 }
 
 /// A running clock.

@@ -12,7 +12,9 @@ use forebay::{
     Delivery, Failure, Handler, Job, Outgoing, Raw, Settlement, Sink, Source, Verdict, Want,
     Worker, policy::Concurrency,
 };
-use forebay_bench::{flavor::Flavor, loops::AT_ONCE, progress, table::Table, waits::Waits};
+use forebay_bench::{
+    flavor::Flavor, loops::AT_ONCE, median::median, progress, table::Table, waits::Waits,
+};
 use forebay_memory::{MemoryOptions, MemoryQueue};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use std::{
@@ -31,7 +33,7 @@ use tokio::sync::Notify;
 #[command(about = "Measures how long messages wait beside a handler that hogs the processor")]
 struct Flags {
     /// Messages in each run.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 200_000)]
     messages: u64,
     /// Messages per second.
     #[arg(long, default_value_t = 20_000)]
@@ -117,14 +119,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let flags = Flags::parse();
     let time = Duration::from_millis(flags.hog_ms);
     let head = format!("one in {}", flags.every);
-    let mut table = Table::new(&["loop", &head, "p50 wait", "p99 wait", "p99.9 wait"]);
+    let mut table =
+        Table::new(&["loop", &head, "p50 wait", "p99 wait", "p99.9 wait", "waited over 1 ms"]);
     for hog in [Hog::Nothing, Hog::Computes(time), Hog::Blocks(time)] {
         for ours in [true, false] {
             let name = if ours { "Forebay" } else { "inline, then FuturesUnordered" };
             progress::show(&format!("{name}, {hog}"));
-            let quantiles = measure(&flags, hog, ours)?;
+            let (quantiles, late) = measure(&flags, hog, ours)?;
             let cells = quantiles.map(|wait| format!("{wait:.1?}"));
-            table.row([name.to_owned(), hog.to_string()].into_iter().chain(cells));
+            let late = format!("{:.2} %", late * 100.0);
+            let head = [name.to_owned(), hog.to_string()];
+            table.row(head.into_iter().chain(cells).chain([late]));
         }
     }
     progress::clear();
@@ -132,9 +137,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The waits of the others: their median, 99th and 99.9th percentile, each the median of the runs.
-fn measure(flags: &Flags, hog: Hog, ours: bool) -> Result<[Duration; 3], Box<dyn Error>> {
-    let mut runs = Vec::new();
+/// The waits of the others: their median, 99th and 99.9th percentile, and the share of those over a
+/// millisecond, each the median of the runs.
+fn measure(flags: &Flags, hog: Hog, ours: bool) -> Result<([Duration; 3], f64), Box<dyn Error>> {
+    let (mut runs, mut late) = (Vec::new(), Vec::new());
     for _ in 0..flags.runs.max(1) {
         let queue = MemoryQueue::with(MemoryOptions::default().without_notes());
         let stage = Arc::new(Stage {
@@ -156,6 +162,7 @@ fn measure(flags: &Flags, hog: Hog, ours: bool) -> Result<[Duration; 3], Box<dyn
             Flavor::Mt2.run(async move { unordered(&queue, run).await })?;
         }
         producer.join().map_err(|_| "the producer panicked")?;
+        late.push(stage.waits.share_above(Duration::from_millis(1)));
         runs.push([0.5, 0.99, 0.999].map(|share| stage.waits.quantile(share)));
     }
     let middle = |i: usize| {
@@ -163,7 +170,8 @@ fn measure(flags: &Flags, hog: Hog, ours: bool) -> Result<[Duration; 3], Box<dyn
         each.sort_unstable();
         each[each.len() / 2]
     };
-    Ok([middle(0), middle(1), middle(2)])
+    let late = median(late).unwrap_or(f64::NAN);
+    Ok(([middle(0), middle(1), middle(2)], late))
 }
 
 /// Publishes from a thread of its own, which no handler can hold up.

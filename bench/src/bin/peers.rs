@@ -2,11 +2,11 @@
 //!
 //! `cargo run --release -p forebay-bench --features peers --bin peers`
 //!
-//! RustStream is told to do nothing but what it does by default: raw bytes, no layers, and its
-//! broker's messages published before the clock starts. A handler that arrives early waits at a gate
-//! until all of them are there.
+//! RustStream is told to do nothing but what it does by default: raw bytes, no layers. Its broker
+//! keeps what is published, so all messages at once would fill the memory and none would be in the
+//! cache: they come in rounds of 1,024, as many as the queue that Forebay reads from keeps for use
+//! again. Publishing is not timed; a handler that arrives early waits at a gate.
 
-use bytes::Bytes;
 use clap::Parser;
 use forebay_bench::{
     cost::{self, Cost, Stopwatch},
@@ -16,7 +16,7 @@ use forebay_bench::{
 };
 use ruststream::{
     HeaderMap, OutgoingMessage, Publisher, Str,
-    memory::{PARTITION_KEY_HEADER, prelude::*},
+    memory::{MemoryPublisher, PARTITION_KEY_HEADER, prelude::*},
     runtime::{BrokerScope, Identity},
 };
 use std::{
@@ -32,6 +32,8 @@ use tokio::sync::Notify;
 
 /// Keys of the run by key.
 const KEYS: u64 = 16;
+/// Messages of a round.
+const ROUND: u64 = 1024;
 
 #[derive(Parser)]
 #[command(about = "Measures Forebay beside RustStream 0.7.7, in interleaved runs")]
@@ -90,16 +92,16 @@ impl Entrant {
     fn run(self, flavor: Flavor, messages: u64) -> Result<Cost, Box<dyn Error>> {
         match self {
             Self::Ours(each) => Ok(flavor.run(async move { each.run(messages).await })?),
-            Self::Sequential => measure(flavor, messages, |b| {
+            Self::Sequential => measure(flavor, messages, false, |b| {
                 b.include(sequential);
             }),
-            Self::Workers4 => measure(flavor, messages, |b| {
+            Self::Workers4 => measure(flavor, messages, false, |b| {
                 b.include(workers_4);
             }),
-            Self::Workers64 => measure(flavor, messages, |b| {
+            Self::Workers64 => measure(flavor, messages, false, |b| {
                 b.include(workers_64);
             }),
-            Self::ByKey => measure(flavor, messages, |b| {
+            Self::ByKey => measure(flavor, messages, true, |b| {
                 b.include(by_key);
             }),
         }
@@ -123,6 +125,12 @@ struct Inner {
 }
 
 impl Stage {
+    /// Opens the gate.
+    fn open(&self) {
+        self.0.open.store(true, Ordering::Release);
+        self.0.opened.notify_waiters();
+    }
+
     async fn handle(&self, payload: &[u8]) {
         while !self.0.open.load(Ordering::Acquire) {
             let opened = self.0.opened.notified();
@@ -161,16 +169,18 @@ async fn by_key(frame: &Frame<'_>, ctx: &mut Context<'_, (), Stage>) -> HandlerO
     HandlerOutcome::ack()
 }
 
-/// Starts a service, fills its queue, and times how long it takes to empty it.
+/// Starts a service, and times how long it takes to empty its queue, round after round. Messages
+/// have keys if `keyed`.
 fn measure(
     flavor: Flavor,
     messages: u64,
+    keyed: bool,
     mount: impl FnOnce(&mut BrokerScope<MemoryBroker, Identity, (), Stage>),
 ) -> Result<Cost, Box<dyn Error>> {
     let stage = Stage(Arc::new(Inner {
         open: AtomicBool::new(false),
         opened: Notify::new(),
-        left: AtomicU64::new(messages),
+        left: AtomicU64::new(0),
         done: Notify::new(),
     }));
     let (state, broker) = (stage.clone(), MemoryBroker::new());
@@ -181,20 +191,34 @@ fn measure(
     runtime.block_on(async {
         let running = app.start().await?;
         let publisher = broker.publisher();
-        let payload = PAYLOAD;
-        let keys: Vec<Bytes> = (0..KEYS).map(|key| Bytes::from(key.to_string())).collect();
-        for key in keys.iter().cycle().take(usize::try_from(messages)?) {
-            let mut headers = HeaderMap::new();
-            headers.insert(Str::from_static(PARTITION_KEY_HEADER), key.clone());
-            let message = OutgoingMessage::new("bench", &payload[..]).with_headers(headers);
-            publisher.publish(message, None).await?;
+        let rounds = messages.div_ceil(ROUND);
+        let mut total = Cost::default();
+        for _ in 0..rounds {
+            stage.0.left.store(ROUND, Ordering::Release);
+            publish(&publisher, keyed).await?;
+            let start = Stopwatch::start();
+            stage.open();
+            stage.0.done.notified().await;
+            total = total + start.each(ROUND);
+            stage.0.open.store(false, Ordering::Release);
         }
-        let start = Stopwatch::start();
-        stage.0.open.store(true, Ordering::Release);
-        stage.0.opened.notify_waiters();
-        stage.0.done.notified().await;
-        let cost = start.each(messages);
         running.shutdown().await?;
-        Ok(cost)
+        Ok(total / rounds as f64)
     })
+}
+
+/// Publishes one round.
+async fn publish(publisher: &MemoryPublisher, keyed: bool) -> Result<(), Box<dyn Error>> {
+    let payload = PAYLOAD;
+    for number in 0..ROUND {
+        let mut message = OutgoingMessage::new("bench", &payload[..]);
+        if keyed {
+            let mut headers = HeaderMap::new();
+            let key = (number % KEYS).to_string();
+            headers.insert(Str::from_static(PARTITION_KEY_HEADER), key);
+            message = message.with_headers(headers);
+        }
+        publisher.publish(message, None).await?;
+    }
+    Ok(())
 }

@@ -4,11 +4,12 @@ use super::{AT_ONCE, PAYLOAD};
 use crate::cost::{Cost, Stopwatch};
 use bytes::Bytes;
 use forebay::{
-    Failure, Handler, Job, Message, OrderSupport, Raw, Settlement, Source, Verdict, Want, Worker,
-    policy::Concurrency,
+    Delivery, Failure, Handler, Job, Message, OrderSupport, Raw, Settlement, Source, Verdict, Want,
+    Worker, policy::Concurrency,
 };
 use forebay_memory::{MemoryOptions, MemoryQueue};
 use std::{
+    collections::VecDeque,
     hint::black_box,
     sync::{
         Arc,
@@ -53,17 +54,24 @@ pub(super) fn by_key(messages: u64, keys: u64) -> MemoryQueue {
     queue
 }
 
-/// Receives and acknowledges, as many at a time as handlers run elsewhere.
-pub(super) async fn queue_alone(messages: u64, queue: MemoryQueue) -> Cost {
+/// Receives and acknowledges, 64 at a time, with `in_hand` messages out meanwhile.
+pub(super) async fn queue_alone(messages: u64, queue: MemoryQueue, in_hand: usize) -> Cost {
     let source = queue.source();
     let want = Want { messages: AT_ONCE, bytes: 64 << 20 };
-    let (mut out, mut batch, mut done) = (Vec::new(), Vec::new(), 0);
+    let (mut out, mut held, mut batch) = (Vec::new(), VecDeque::new(), Vec::new());
+    let (mut received, mut done) = (0, 0);
     let start = Stopwatch::start();
     while done < messages {
-        if source.receive(want, &mut out).await.is_err() {
+        if received < messages && source.receive(want, &mut out).await.is_err() {
             break;
         }
-        batch.extend(out.drain(..).map(|delivery| Settlement {
+        received += out.len() as u64;
+        held.extend(out.drain(..));
+        let over = held.len().saturating_sub(in_hand).max(AT_ONCE.min(held.len()));
+        if held.len() < in_hand && received < messages {
+            continue;
+        }
+        batch.extend(held.drain(..over).map(|delivery: Delivery<_>| Settlement {
             receipt: delivery.receipt,
             message: delivery.message,
             verdict: Verdict::Ack,

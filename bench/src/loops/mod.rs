@@ -29,7 +29,7 @@ pub enum Loop {
     InlineSpawn,
     /// Received from the queue in memory and acknowledged, with no handler: the source's own part.
     Queue,
-    /// As `Queue`, from a queue that orders by key.
+    /// As `Queue`, from a queue that orders by key, with a message of each of [`KEYS`] out.
     QueueByKey,
     /// Forebay with everything on, raw bytes, without order.
     Forebay,
@@ -60,9 +60,11 @@ impl Loop {
             Self::SpawnSemaphore => bare::spawn_semaphore(messages).await,
             Self::InlineUnordered => bare::inline_unordered(messages).await,
             Self::InlineSpawn => bare::inline_spawn(messages).await,
-            Self::Queue => forebay::queue_alone(messages, forebay::unordered(messages)).await,
+            Self::Queue => {
+                forebay::queue_alone(messages, forebay::unordered(messages), AT_ONCE).await
+            }
             Self::QueueByKey => {
-                forebay::queue_alone(messages, forebay::by_key(messages, KEYS)).await
+                forebay::queue_alone(messages, forebay::by_key(messages, KEYS), KEYS as usize).await
             }
             Self::Forebay => forebay::run_unordered(messages).await,
             Self::ForebayFewKeys => forebay::run_by_key(messages, 16).await,
