@@ -19,6 +19,7 @@
 
 mod backlog;
 mod capabilities;
+mod carried;
 mod dead;
 mod delivery;
 mod error;
@@ -32,6 +33,7 @@ mod verdict;
 
 pub use backlog::{Backlog, Count};
 pub use capabilities::{Capabilities, Exactness, LeaseTerms, OrderSupport};
+pub use carried::{Carried, CarriedFault, Death, FOREBAY_KEY, FOREBAY_STATE};
 pub use dead::{DeadFilter, DeadId, DeadLetter, DeadLetters, DeadOrigin, Redriven};
 pub use delivery::{Delivery, Lease, Scope};
 pub use error::{DeadLettersError, LeaseError, PublishError, SettleError, SourceError};

@@ -1,0 +1,1 @@
+//! Forebay's PostgreSQL side: inbox, batch sink, limits that know the pool.
