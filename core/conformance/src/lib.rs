@@ -53,6 +53,7 @@
 pub mod cases;
 mod harness;
 mod list;
+pub mod proxy;
 mod run;
 mod stage;
 mod stop;
