@@ -41,7 +41,6 @@ pekko.loglevel = "INFO"
 node-address { protocol = "http", host = "127.0.0.1", port = $ELASTICMQ_PORT, context-path = "" }
 rest-sqs { enabled = true, bind-hostname = "127.0.0.1", bind-port = $ELASTICMQ_PORT, sqs-limits = strict }
 aws { region = "us-east-1", accountId = "000000000000" }
-queues-storage { enabled = true, path = "$dir/queues.conf" }
 messages-storage { enabled = true, driver-class = "org.h2.Driver", uri = "jdbc:h2:file:$dir/messages", username = "", password = "" }
 CONF
 }

@@ -29,8 +29,7 @@ server_login_retry = 1
 ignore_startup_parameters = extra_float_digits
 CONF
   give_to_postgres "$dir"
-  # shellcheck disable=SC2046
-  spawn pgbouncer $(postgres_user) /usr/sbin/pgbouncer "$dir/pgbouncer.ini"
+  spawn pgbouncer "${AS_POSTGRES[@]}" /usr/sbin/pgbouncer "$dir/pgbouncer.ini"
 }
 
 # An answer means that PostgreSQL behind it answers too.

@@ -12,18 +12,15 @@ postgres_fetch() { :; }
 postgres_bin() { compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1; }
 
 # PostgreSQL and PgBouncer refuse to run as root: root hands them to Debian's user `postgres`.
-postgres_user() {
-  if ((EUID == 0)); then
-    echo setpriv --reuid=postgres --regid=postgres --init-groups --
-  fi
-}
+AS_POSTGRES=()
+((EUID != 0)) || AS_POSTGRES=(setpriv --reuid=postgres --regid=postgres --init-groups --)
 
 # give_to_postgres FOLDER
 give_to_postgres() {
   mkdir -p "$1"
   if ((EUID == 0)); then
     chown -R postgres: "$1"
-    $(postgres_user) test -w "$1" || die "the user postgres cannot reach $1; set FOREBAY_BROKERS_DIR to a folder that others may enter"
+    "${AS_POSTGRES[@]}" test -w "$1" || die "the user postgres cannot reach $1; set FOREBAY_BROKERS_DIR to a folder that others may enter"
   fi
 }
 
@@ -33,15 +30,24 @@ postgres_start() {
   bin=$(postgres_bin)
   give_to_postgres "$data"
   if [[ ! -s $data/PG_VERSION ]]; then
-    $(postgres_user) "$bin/initdb" --pgdata="$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 \
+    "${AS_POSTGRES[@]}" "$bin/initdb" --pgdata="$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 \
       --no-sync >>"$(log_of postgres)" 2>&1 || fail_with_log postgres 'initdb failed'
   fi
-  # shellcheck disable=SC2046
-  spawn postgres $(postgres_user) "$bin/postgres" -D "$data" -p "$POSTGRES_PORT" -c listen_addresses=127.0.0.1 \
+  postgres_forget_the_dead "$data/postmaster.pid"
+  spawn postgres "${AS_POSTGRES[@]}" "$bin/postgres" -D "$data" -p "$POSTGRES_PORT" -c listen_addresses=127.0.0.1 \
     -c unix_socket_directories= -c max_connections=100
 }
 
-postgres_ready() { "$(postgres_bin)/pg_isready" -q -h 127.0.0.1 -p "$POSTGRES_PORT" -t 2; }
+# postgres_forget_the_dead FILE: after a crash PostgreSQL takes a zombie for a running server, and the first
+# first process of a container does not collect the dead, it would do so for ever.
+postgres_forget_the_dead() {
+  local pid
+  if pid=$(head -n 1 "$1" 2>/dev/null) && ! start_stamp "$pid" >/dev/null; then
+    rm -f "$1"
+  fi
+}
+
+postgres_ready() { "$(postgres_bin)/pg_isready" -q -h 127.0.0.1 -p "$POSTGRES_PORT" -U postgres -d postgres -t 2; }
 
 postgres_first_use() {
   [[ $(postgres_sql postgres "select count(*) from pg_database where datname = 'forebay'") == 1 ]] ||

@@ -21,23 +21,29 @@ rabbitmq_env() {
   echo "export FOREBAY_TEST_CA=$TLS/ca.pem"
 }
 
-# in_rabbitmq COMMAND...: becomes the command, in the broker's environment.
-in_rabbitmq() {
-  local dir
-  dir=$(dir_of rabbitmq)
-  # systemd's way makes the start script become the broker, so that the pid is the broker's.
-  exec env HOME="$dir" RUNNING_UNDER_SYSTEMD=1 RABBITMQ_CONF_ENV_FILE=/dev/null \
-    RABBITMQ_NODENAME=forebay@localhost RABBITMQ_MNESIA_BASE="$dir/mnesia" RABBITMQ_LOG_BASE="$dir/log" \
-    RABBITMQ_LOGS=- RABBITMQ_CONFIG_FILE="$dir/rabbitmq.conf" RABBITMQ_ENABLED_PLUGINS_FILE="$dir/enabled_plugins" \
-    RABBITMQ_PID_FILE="$dir/rabbitmq.pid" RABBITMQ_DIST_PORT="$RABBITMQ_OWN_DIST_PORT" \
-    ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="$RABBITMQ_EPMD_PORT" ERL_CRASH_DUMP="$dir/erl_crash.dump" \
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}' \
-    "$@"
-}
+# What the broker and its tools must agree on. systemd's way makes the start script become the broker, so that
+# the pid is the broker's.
+RABBITMQ_HOME_DIR=$(dir_of rabbitmq)
+RABBITMQ_ENVIRONMENT=(
+  HOME="$RABBITMQ_HOME_DIR"
+  RUNNING_UNDER_SYSTEMD=1
+  RABBITMQ_CONF_ENV_FILE=/dev/null
+  RABBITMQ_NODENAME=forebay@localhost
+  RABBITMQ_MNESIA_BASE="$RABBITMQ_HOME_DIR/mnesia"
+  RABBITMQ_LOG_BASE="$RABBITMQ_HOME_DIR/log"
+  RABBITMQ_LOGS=-
+  RABBITMQ_CONFIG_FILE="$RABBITMQ_HOME_DIR/rabbitmq.conf"
+  RABBITMQ_ENABLED_PLUGINS_FILE="$RABBITMQ_HOME_DIR/enabled_plugins"
+  RABBITMQ_PID_FILE="$RABBITMQ_HOME_DIR/rabbitmq.pid"
+  RABBITMQ_DIST_PORT="$RABBITMQ_OWN_DIST_PORT"
+  ERL_EPMD_ADDRESS=127.0.0.1
+  ERL_EPMD_PORT="$RABBITMQ_EPMD_PORT"
+  ERL_CRASH_DUMP="$RABBITMQ_HOME_DIR/erl_crash.dump"
+  RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
+)
 
 rabbitmq_start() {
-  local dir
-  dir=$(dir_of rabbitmq)
+  local dir=$RABBITMQ_HOME_DIR
   tls_ensure
   mkdir -p "$dir/log" "$dir/mnesia"
   echo '[rabbitmq_management,rabbitmq_prometheus].' >"$dir/enabled_plugins"
@@ -60,8 +66,7 @@ CONF
     mkdir -p "$(dir_of rabbitmq-epmd)"
     spawn rabbitmq-epmd env ERL_EPMD_ADDRESS=127.0.0.1 epmd -port "$RABBITMQ_EPMD_PORT"
   }
-  export -f in_rabbitmq dir_of
-  spawn rabbitmq bash -c "RUN='$RUN' RABBITMQ_OWN_DIST_PORT=$RABBITMQ_OWN_DIST_PORT RABBITMQ_EPMD_PORT=$RABBITMQ_EPMD_PORT in_rabbitmq $RABBITMQ_BIN/rabbitmq-server"
+  spawn rabbitmq env "${RABBITMQ_ENVIRONMENT[@]}" "$RABBITMQ_BIN/rabbitmq-server"
 }
 
 # AMQP's greeting is answered by a method frame (1) on channel 0, and management is the last to come up.
@@ -69,7 +74,7 @@ rabbitmq_ready() {
   [[ $(ask "$RABBITMQ_PORT" 'AMQP\x00\x00\x09\x01' 3) == 010000 ]] && http_ok "$RABBITMQ_MANAGEMENT_PORT" /
 }
 
-rabbitmq_ctl() { (in_rabbitmq "$RABBITMQ_BIN/rabbitmqctl" "$@"); }
+rabbitmq_ctl() { env "${RABBITMQ_ENVIRONMENT[@]}" "$RABBITMQ_BIN/rabbitmqctl" "$@"; }
 
 rabbitmq_after_stop() {
   if is_alive rabbitmq-epmd; then

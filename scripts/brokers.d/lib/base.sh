@@ -11,15 +11,21 @@ die() {
 RUN=${FOREBAY_BROKERS_DIR:-$(dirname "$SCRIPTS")/.run/brokers}
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/brokers
 [[ $RUN == /* ]] || RUN=$PWD/$RUN
+# shellcheck disable=SC2034 # read by the brokers
 readonly RUN CACHE
 
 dir_of() { printf '%s\n' "$RUN/$1"; }
 log_of() { printf '%s\n' "$RUN/$1/out.log"; }
 
+OFFSET=${FOREBAY_BROKERS_OFFSET:-0}
+[[ $OFFSET =~ ^[0-9]+$ ]] || die "FOREBAY_BROKERS_OFFSET=$OFFSET is not a number to add to each port"
+
 # port VARIABLE DEFAULT: the variable's value, else the default moved by FOREBAY_BROKERS_OFFSET.
 port() {
-  local value=${!1:-$(($2 + ${FOREBAY_BROKERS_OFFSET:-0}))}
-  [[ $value =~ ^[0-9]+$ ]] && ((value > 0 && value < 65536)) || die "$1=$value is not a port (1 to 65535)"
+  local value=${!1:-$(($2 + 10#$OFFSET))}
+  if ! [[ $value =~ ^[0-9]{1,5}$ ]] || ((10#$value == 0 || 10#$value > 65535)); then
+    die "$1=$value is not a port (1 to 65535)"
+  fi
   printf '%s\n' "$value"
 }
 

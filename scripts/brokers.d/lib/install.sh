@@ -63,8 +63,9 @@ into_cache() {
   mv -T "$draft" "$target" 2>/dev/null || rm -rf "$draft"
 }
 
-# maven_jars POM: the runtime jars of the pom on standard input, into ./libs.
+# maven_jars: the runtime jars of the pom on standard input, into ./libs. One Maven at a time, for two would
+# write the same files of ~/.m2.
 maven_jars() {
   cat >pom.xml
-  mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PWD/libs"
+  flock "$CACHE/maven.lock" mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PWD/libs"
 }

@@ -3,6 +3,7 @@
 
 # ask PORT BYTES COUNT: sends the bytes (printf escapes) and prints the first COUNT bytes of the answer in hex.
 ask() {
+  # shellcheck disable=SC2016 # the inner bash expands them
   timeout 2 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && printf "$2" >&3 && head -c "$3" <&3' ask "$@" 2>/dev/null |
     od -An -v -tx1 | tr -d ' \n'
 }
