@@ -28,11 +28,16 @@ pub(crate) struct Query {
 
 impl Query {
     pub(crate) fn new(queue: i64, name: &str, filter: &DeadFilter, limit: usize) -> Self {
-        // What is not one of our ids names no letter.
-        let ids = filter.ids.as_ref().map(|ids| {
+        let ids = |ids: &[DeadId]| {
+            // What is not one of our ids names no letter.
             let ids: Vec<i64> = ids.iter().filter_map(|id| position(id).ok()).collect();
             serde_json::json!(ids).to_string()
-        });
+        };
+        let ids = match &filter.origin_queue {
+            // Every letter here was in this queue when it died.
+            Some(origin) if origin != name => Some(ids(&[])),
+            _ => filter.ids.as_deref().map(ids),
+        };
         Self {
             queue,
             name: name.to_owned(),

@@ -54,6 +54,10 @@ pub struct Capabilities {
     /// Whether [`Message::interrupted`](crate::Message::interrupted) is known: without it, a message
     /// that kills its worker cannot be told from its neighbours.
     pub counts_interruptions: bool,
+    /// Whether [`Message::history`](crate::Message::history) survives a change of worker on a message
+    /// that is retried in place; without it, each worker knows only what it noted itself. A dead
+    /// letter always carries the history that its worker knew.
+    pub durable_history: bool,
     /// Whether publishing can be delayed.
     pub delayed_publish: bool,
     /// The largest payload that it takes, in bytes; `None`: no limit of its own.

@@ -58,6 +58,8 @@ pub struct DeadFilter {
     pub error_contains: Option<String>,
     /// Only those that died before this.
     pub died_before: Option<SystemTime>,
+    /// Only those that were in this queue or topic when they died, by its whole name.
+    pub origin_queue: Option<String>,
     /// Only those redriven fewer times than this: the guard against going round in circles.
     pub redriven_less_than: Option<u32>,
 }
@@ -71,6 +73,7 @@ impl DeadFilter {
             && self.reason.is_none_or(|reason| reason == letter.reason)
             && self.error_contains.as_ref().is_none_or(|text| error.contains(text))
             && self.died_before.is_none_or(|before| letter.died_at < before)
+            && self.origin_queue.as_ref().is_none_or(|queue| *queue == letter.origin.queue)
             && self.redriven_less_than.is_none_or(|max| letter.message.redrives < max)
     }
 }
@@ -149,6 +152,8 @@ mod tests {
         assert!(matches(|f| f.error_contains = Some("such".into())));
         assert!(!matches(|f| f.error_contains = Some("timeout".into())));
         assert!(!matches(|f| f.died_before = Some(UNIX_EPOCH + Duration::from_secs(100))));
+        assert!(matches(|f| f.origin_queue = Some("orders".into())));
+        assert!(!matches(|f| f.origin_queue = Some("order".into())));
         assert!(matches(|f| f.redriven_less_than = Some(3)));
         assert!(!matches(|f| f.redriven_less_than = Some(2)));
     }

@@ -17,6 +17,7 @@
 //! The rule that all of it serves: **only an explicit verdict removes a message**. A receipt that is
 //! dropped, a future that is cancelled, a process that dies: each leaves the message in its queue.
 
+mod any;
 mod backlog;
 mod capabilities;
 mod carried;
@@ -31,6 +32,7 @@ mod sink;
 mod source;
 mod verdict;
 
+pub use any::{AnyDeadLetters, AnyReceipt, AnySink, AnySource};
 pub use backlog::{Backlog, Count};
 pub use capabilities::{Capabilities, Exactness, LeaseTerms, OrderSupport};
 pub use carried::{Carried, CarriedFault, Death, FOREBAY_KEY, FOREBAY_STATE};

@@ -72,6 +72,7 @@ impl MemoryOptions {
             lease: self.lease.map(|length| LeaseTerms { length, max_hold: None }),
             stable_identity: true,
             counts_interruptions: true,
+            durable_history: true,
             delayed_publish: true,
             max_payload: self.max_payload,
             backlog: Exactness::Exact,

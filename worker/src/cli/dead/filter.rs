@@ -44,6 +44,7 @@ impl FilterArgs {
             died_before: self
                 .older_than
                 .map(|age| now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)),
+            origin_queue: None,
             redriven_less_than: None,
         }
     }
