@@ -48,6 +48,7 @@ impl EmbeddedSource {
             lease: Some(LeaseTerms { length: options.lease, max_hold: None }),
             stable_identity: true,
             counts_interruptions: true,
+            durable_history: true,
             delayed_publish: true,
             max_payload: Some(store.max_payload),
             backlog: Exactness::Exact,

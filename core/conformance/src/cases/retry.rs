@@ -73,7 +73,8 @@ pub async fn postponing_counts_no_attempt<H: Harness>(harness: &H) -> CaseResult
     worker.settle(&last, Verdict::Ack).await
 }
 
-/// MUST 9: attempts and history survive the worker and its process.
+/// MUST 9: attempts survive the worker and its process; so does the history, where the broker can
+/// hold it.
 pub async fn attempts_survive_a_new_process<H: Harness>(harness: &H) -> CaseResult {
     let mut stage = Stage::new(harness, Setup::default()).await?;
     let worker = stage.worker().await?;
@@ -88,7 +89,9 @@ pub async fn attempts_survive_a_new_process<H: Harness>(harness: &H) -> CaseResu
     let next = stage.worker().await?;
     let delivery = next.receive_one().await?;
     check_attempt(next.source.capabilities(), delivery.message.attempt, 2, "in a new process")?;
-    check_eq!(errors(&delivery.message.history), ["error 1", "error 2"], "its history");
+    if next.source.capabilities().durable_history {
+        check_eq!(errors(&delivery.message.history), ["error 1", "error 2"], "its history");
+    }
     check_eq!(delivery.message.id.to_string(), "m-1", "its identity");
     next.settle(&delivery, Verdict::Ack).await
 }
