@@ -157,8 +157,7 @@ pub(crate) fn read_headers(
 /// everything else.
 pub(crate) fn promote(tx: &mut Tx<'_>, queue: i64, key: &[u8]) -> rusqlite::Result<()> {
     let next: Option<(i64, i64, u32)> = tx
-        .conn
-        .prepare_cached(sql::FIRST_OF_KEY)?
+        .statement(sql::FIRST_OF_KEY)?
         .query_row((queue, key), |row| row.try_into())
         .optional()?;
     let Some((seq, due, redrives)) = next else { return Ok(()) };

@@ -17,7 +17,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) redrives: u32,
 }
 
-/// Stores a batch, in order, and says under which identities.
+/// Stores a batch, in order, and says under which identities. Those without a key become runnable
+/// together, by one statement.
 pub(crate) fn publish(
     tx: &mut Tx<'_>,
     queue: i64,
@@ -25,25 +26,34 @@ pub(crate) fn publish(
 ) -> rusqlite::Result<Vec<MessageId>> {
     let first = tx.numbers(batch.len())?;
     let mut ids = Vec::with_capacity(batch.len());
+    let mut soonest = None;
     for (seq, message) in (first..).zip(batch) {
         let id = identity(message);
         let text = id.as_ref().map(ToString::to_string);
         let headers = headers::encode(&message.headers);
-        insert(
-            tx,
-            &Entry {
-                seq,
-                queue,
-                id: text.as_deref(),
-                key: message.key.as_deref(),
-                payload: &message.payload,
-                headers: headers.as_deref(),
-                enqueued: tx.now,
-                due: message.delay.map_or(tx.now, |delay| time::later(tx.now, delay)),
-                redrives: 0,
-            },
-        )?;
+        let due = message.delay.map_or(tx.now, |delay| time::later(tx.now, delay));
+        let entry = Entry {
+            seq,
+            queue,
+            id: text.as_deref(),
+            key: message.key.as_deref(),
+            payload: &message.payload,
+            headers: headers.as_deref(),
+            enqueued: tx.now,
+            due,
+            redrives: 0,
+        };
+        store(tx, &entry)?;
+        match entry.key {
+            Some(key) => place(tx, &entry, key)?,
+            None => soonest = Some(soonest.map_or(due, |soonest: i64| soonest.min(due))),
+        }
         ids.push(id.unwrap_or_else(|| MessageId::from(seq.unsigned_abs())));
+    }
+    tx.count(queue).total += sql::rows(batch.len());
+    if let Some(soonest) = soonest {
+        tx.execute(sql::INSERT_RUNNABLES, (first, first + sql::rows(batch.len())))?;
+        tx.due(queue, soonest);
     }
     Ok(ids)
 }
@@ -55,17 +65,26 @@ fn identity(message: &Outgoing) -> Option<MessageId> {
 
 /// Stores a message: runnable, or blocked behind an earlier one of its key.
 pub(crate) fn insert(tx: &mut Tx<'_>, entry: &Entry<'_>) -> rusqlite::Result<()> {
-    let Entry { seq, queue, key, due, redrives, .. } = *entry;
-    tx.execute(
-        sql::INSERT_MESSAGE,
-        (seq, queue, entry.id, key, entry.payload, entry.headers, entry.enqueued, due, redrives),
-    )?;
-    tx.count(queue).total += 1;
-    if let Some(key) = key
-        && is_held(tx, queue, key, seq)?
-    {
-        tx.execute(sql::INSERT_BLOCKED, (queue, due, seq))?;
-        return Ok(());
+    store(tx, entry)?;
+    tx.count(entry.queue).total += 1;
+    match entry.key {
+        Some(key) => place(tx, entry, key),
+        None => runnable(tx, entry.queue, entry.due, entry.seq, entry.redrives),
+    }
+}
+
+/// Writes what the producer said. It is in its queue only once it is runnable or blocked.
+fn store(tx: &mut Tx<'_>, entry: &Entry<'_>) -> rusqlite::Result<()> {
+    let Entry { seq, queue, id, key, payload, headers, enqueued, due, redrives } = *entry;
+    let row = (seq, queue, id, key, payload, headers, enqueued, due, redrives);
+    tx.execute(sql::INSERT_MESSAGE, row).map(drop)
+}
+
+/// Makes a stored message with a key runnable, or puts it behind an earlier one of its key.
+fn place(tx: &mut Tx<'_>, entry: &Entry<'_>, key: &[u8]) -> rusqlite::Result<()> {
+    let Entry { seq, queue, due, redrives, .. } = *entry;
+    if is_held(tx, queue, key, seq)? {
+        return tx.execute(sql::INSERT_BLOCKED, (queue, due, seq)).map(drop);
     }
     runnable(tx, queue, due, seq, redrives)
 }
@@ -83,7 +102,7 @@ pub(crate) fn runnable(
     Ok(())
 }
 
-fn is_held(tx: &Tx<'_>, queue: i64, key: &[u8], seq: i64) -> rusqlite::Result<bool> {
-    let mut statement = tx.conn.prepare_cached(sql::KEY_IS_HELD)?;
-    Ok(statement.query_row((queue, key, seq), |_| Ok(())).optional()?.is_some())
+fn is_held(tx: &mut Tx<'_>, queue: i64, key: &[u8], seq: i64) -> rusqlite::Result<bool> {
+    let held = tx.statement(sql::KEY_IS_HELD)?.query_row((queue, key, seq), |_| Ok(()));
+    Ok(held.optional()?.is_some())
 }

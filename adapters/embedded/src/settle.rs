@@ -38,7 +38,7 @@ pub(crate) fn settle(
 }
 
 /// Makes a lease end `by` from now. `false`: it is no longer ours.
-pub(crate) fn extend(tx: &Tx<'_>, receipt: &Receipt, by: Duration) -> rusqlite::Result<bool> {
+pub(crate) fn extend(tx: &mut Tx<'_>, receipt: &Receipt, by: Duration) -> rusqlite::Result<bool> {
     let expires = time::later(tx.now, by);
     Ok(tx.execute(sql::EXTEND, (receipt.seq, receipt.deliveries, expires))? == 1)
 }
@@ -56,7 +56,7 @@ fn remove(tx: &mut Tx<'_>, receipt: &Receipt) -> rusqlite::Result<()> {
 }
 
 fn note_failure(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     receipt: &Receipt,
     history: &History,
     note: &FailureNote,

@@ -30,6 +30,12 @@ statements! {
         (queue, due, seq, attempt, interrupted, deliveries, trail)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
+    /// Makes the new messages from `?1` up to, not including, `?2` claimable that have no key.
+    INSERT_RUNNABLES = "INSERT INTO runnable
+        (queue, due, seq, attempt, interrupted, deliveries, trail)
+        SELECT queue, due, seq, 0, 0, 0, 0
+        FROM message WHERE seq >= ?1 AND seq < ?2 AND key IS NULL";
+
     /// Puts a message behind an earlier one of its key.
     INSERT_BLOCKED = "INSERT INTO blocked (queue, due, seq) VALUES (?1, ?2, ?3)";
 
