@@ -1,0 +1,385 @@
+//! The inbox: a message's identity is written in the transaction of its effect, so that what comes
+//! again is recognised, and its effect is there exactly once.
+//!
+//! ```text
+//!   BEGIN                                     one round trip:
+//!   INSERT INTO forebay_inbox ... ON CONFLICT DO NOTHING
+//!        |-- 0 rows: done before -> ROLLBACK, Duplicate, acknowledged
+//!        `-- 1 row: the handler's statements
+//!   COMMIT                                    both or neither
+//! ```
+//!
+//! Two copies at the same time: the unique index makes the second wait for the first one's
+//! transaction. If that commits, the second is a duplicate; if it rolls back, the second does the
+//! work. No lock is held outside of the transaction, so it works behind PgBouncer.
+
+use crate::{PgPool, SetupError, Transaction, prune, retention, schema, sqlstate};
+use forebay::{Capabilities, Failure, Job, MessageId, policy::RetryPolicy};
+use futures_util::future::join;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio_postgres::types::Type;
+
+/// The longest identity that fits into the index, with room for the consumer's name, in bytes.
+const MAX_ID: usize = 1024;
+/// The longest name of a consumer, in bytes.
+const MAX_CONSUMER: usize = 200;
+
+/// Settings of an [`Inbox`].
+#[derive(Clone, Debug)]
+pub struct InboxOptions {
+    /// Who consumes: each name has an inbox of its own. Two workers that do the same work share a
+    /// name; two that do different things with the same messages must not.
+    pub consumer: String,
+    /// How long a message is remembered after it was done; default 7 days.
+    pub retention: Duration,
+    /// The worker's retry policy: what it allows bounds how late a copy can come.
+    pub retry: RetryPolicy,
+    /// How long after its death a dead letter may be redriven; default 3 days.
+    pub redrive: Duration,
+    /// How often what is older than the retention is deleted; default 1 min.
+    pub prune_every: Duration,
+    /// How many rows one statement deletes, at most; default 1,000.
+    pub prune_batch: u32,
+}
+
+impl InboxOptions {
+    /// The defaults, for this consumer.
+    #[must_use]
+    pub fn new(consumer: impl Into<String>) -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self {
+            consumer: consumer.into(),
+            retention: 7 * day,
+            retry: RetryPolicy::default(),
+            redrive: 3 * day,
+            prune_every: Duration::from_secs(60),
+            prune_batch: 1000,
+        }
+    }
+
+    /// With the worker's retry policy.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// With another time to remember.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// With another time within which dead letters are redriven.
+    #[must_use]
+    pub fn redrive(mut self, redrive: Duration) -> Self {
+        self.redrive = redrive;
+        self
+    }
+
+    fn check(&self, source: &Capabilities) -> Result<(), SetupError> {
+        if !source.stable_identity {
+            return Err(SetupError::NoIdentity { broker: source.broker });
+        }
+        let length = self.consumer.len();
+        if length == 0 || length > MAX_CONSUMER || self.consumer.contains('\0') {
+            let allowed = format!("a name of 1 to {MAX_CONSUMER} bytes, without NUL");
+            return Err(SetupError::invalid("inbox.consumer", &self.consumer, allowed));
+        }
+        if self.prune_every.is_zero() {
+            return Err(SetupError::invalid("inbox.prune_every", "0", "it must be above zero"));
+        }
+        if self.prune_batch == 0 {
+            return Err(SetupError::invalid("inbox.prune_batch", 0, "it must be at least 1"));
+        }
+        let retries = retention::retries(&self.retry);
+        // Once on its way to the dead letters, once more after the redrive.
+        let horizon = retries.saturating_mul(2).saturating_add(self.redrive);
+        if self.retention < horizon {
+            return Err(SetupError::ShortRetention {
+                retention: self.retention,
+                horizon,
+                retries: retries.saturating_mul(2),
+                redrive: self.redrive,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What became of a message at the inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// It was new: the work is done and committed, and this came of it.
+    Done(T),
+    /// It had been done before: nothing was done now. Acknowledge it.
+    Duplicate,
+}
+
+/// What the inbox knows of one message of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing: it is marked now, and is to be done.
+    New,
+    /// It was done before.
+    Before,
+    /// The same message is in this batch already, at this index: it shares that one's fate.
+    Twin(usize),
+}
+
+/// What an inbox has counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InboxCounts {
+    /// Messages done and committed.
+    pub done: u64,
+    /// Messages recognised as done before: work that was not done twice.
+    pub duplicates: u64,
+    /// Marks deleted because of their age.
+    pub pruned: u64,
+}
+
+/// Recognises messages that come again. Cloning gives another handle to the same.
+#[derive(Clone, Debug)]
+pub struct Inbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pool: PgPool,
+    consumer: String,
+    table: String,
+    begin: String,
+    mark: String,
+    counters: Arc<Counters>,
+    /// Ends with the inbox.
+    _pruner: prune::Pruner,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) done: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) pruned: AtomicU64,
+}
+
+impl Inbox {
+    /// Opens the inbox of a consumer, and makes its table where it is not there yet. `source` is what
+    /// the worker's source can do ([`Source::capabilities`](forebay::Source::capabilities)).
+    ///
+    /// # Errors
+    /// [`SetupError::NoIdentity`], [`SetupError::ShortRetention`], [`SetupError::NewerSchema`], and
+    /// what the server said.
+    pub async fn open(
+        pool: &PgPool,
+        source: &Capabilities,
+        options: InboxOptions,
+    ) -> Result<Self, SetupError> {
+        options.check(source)?;
+        schema::migrate(pool).await?;
+        let table = format!("{}.forebay_inbox", pool.inner().schema);
+        let counters = Arc::new(Counters::default());
+        let pruner = prune::start(pool.downgrade(), &table, &options, counters.clone());
+        Ok(Self(Arc::new(Inner {
+            begin: pool.inner().options.begin(),
+            mark: format!(
+                "INSERT INTO {table} (consumer, id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+            ),
+            pool: pool.clone(),
+            consumer: options.consumer,
+            table,
+            counters,
+            _pruner: pruner,
+        })))
+    }
+
+    /// Does the work of a job once: in a transaction, with the message's mark. The work gets the
+    /// transaction and must do all its writing through it.
+    ///
+    /// ```no_run
+    /// # use forebay_postgres::{Inbox, types::Type};
+    /// # use forebay::{Failure, Job};
+    /// # #[derive(serde::Deserialize)] struct Order { amount: i64 }
+    /// async fn book(job: Job<Order, Inbox>) -> Result<(), Failure> {
+    ///     let amount = job.payload.amount;
+    ///     let work = async |tx: &forebay_postgres::Transaction| {
+    ///         tx.execute("INSERT INTO orders (amount) VALUES ($1)", &[(&amount, Type::INT8)]).await
+    ///     };
+    ///     job.state().run(&job, work).await?; // done now, or done before: either way, acknowledge
+    ///     Ok(())
+    /// }
+    /// # fn is_handler<T, S>(_: impl forebay::Handler<T, S>) {}
+    /// # is_handler(book);
+    /// ```
+    ///
+    /// # Errors
+    /// What the work returned: an error of the database that it passed on by a plain `?` is sorted by
+    /// its SQLSTATE (see [`kind_of`](crate::kind_of)). Nothing is written then, not even the mark. If
+    /// the connection is lost while committing, the failure is transient, and the next attempt finds
+    /// out.
+    pub fn run<'a, P, S, T, E, F>(
+        &'a self,
+        job: &Job<P, S>,
+        work: F,
+    ) -> impl Future<Output = Result<Outcome<T>, Failure>> + use<'a, P, S, T, E, F>
+    where
+        F: AsyncFnOnce(&Transaction) -> Result<T, E>,
+        E: Into<Failure>,
+    {
+        self.run_as(job.id(), work)
+    }
+
+    /// As [`Inbox::run`], under an identity of the caller's own: for effects that are told apart by
+    /// something else than their message.
+    ///
+    /// # Errors
+    /// As [`Inbox::run`].
+    pub fn run_as<'a, T, E, F>(
+        &'a self,
+        id: &MessageId,
+        work: F,
+    ) -> impl Future<Output = Result<Outcome<T>, Failure>> + use<'a, T, E, F>
+    where
+        F: AsyncFnOnce(&Transaction) -> Result<T, E>,
+        E: Into<Failure>,
+    {
+        let id = id.to_string();
+        async move {
+            usable(&id)?;
+            let transaction = Transaction::on(self.0.pool.get().await?, self.0.pool.clone());
+            if !self.begin(&transaction, &id).await? {
+                self.0.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+                transaction.rollback().await?;
+                return Ok(Outcome::Duplicate);
+            }
+            match work(&transaction).await {
+                Ok(value) => {
+                    transaction.commit().await?;
+                    self.0.counters.done.fetch_add(1, Ordering::Relaxed);
+                    Ok(Outcome::Done(value))
+                }
+                Err(error) => {
+                    // The failure is the work's own, whatever becomes of undoing it: a connection
+                    // that cannot even do that is closed, which undoes it too.
+                    let _ = transaction.rollback().await;
+                    Err(sqlstate::sorted(error.into()))
+                }
+            }
+        }
+    }
+
+    /// Begins, and marks the message, in one round trip; whether it is new.
+    async fn begin(&self, transaction: &Transaction, id: &str) -> Result<bool, Failure> {
+        let client = transaction.client();
+        let consumer = self.0.consumer.as_str();
+        let parameters = [(&consumer as _, Type::TEXT), (&id as _, Type::TEXT)];
+        // Sent together: if BEGIN did not succeed, the connection is gone, and the mark with it.
+        let both = join(
+            client.batch_execute(&self.0.begin),
+            client.execute_typed(&self.0.mark, &parameters),
+        );
+        let (begun, marked) = transaction.counted(both).await;
+        begun.map_err(sqlstate::failure)?;
+        Ok(marked.map_err(sqlstate::failure)? == 1)
+    }
+
+    /// Marks the messages of a batch in a transaction, and says of each what is known of it.
+    ///
+    /// # Errors
+    /// What the server said; nothing may be done in the transaction then. An identity that cannot be
+    /// kept (over 1,024 bytes, or with a NUL) fails all: see [`Inbox::check`].
+    pub async fn fresh(
+        &self,
+        transaction: &Transaction,
+        ids: &[MessageId],
+    ) -> Result<Vec<Seen>, Failure> {
+        let mut first = HashMap::with_capacity(ids.len());
+        let mut seen = Vec::with_capacity(ids.len());
+        for (index, id) in ids.iter().enumerate() {
+            let twin = *first.entry(id).or_insert(index);
+            seen.push(if twin == index { Seen::Before } else { Seen::Twin(twin) });
+        }
+        let mut texts: Vec<(String, usize)> =
+            first.into_iter().map(|(id, index)| (id.to_string(), index)).collect();
+        // In one order everywhere: batches that share messages wait for each other, and never in a
+        // circle.
+        texts.sort_unstable();
+        for (id, _) in &texts {
+            usable(id)?;
+        }
+        let unique: Vec<&str> = texts.iter().map(|(id, _)| id.as_str()).collect();
+        let sql = format!(
+            "INSERT INTO {} (consumer, id) SELECT $1, unnest($2) ON CONFLICT DO NOTHING RETURNING id",
+            self.0.table
+        );
+        let parameters = [(&self.0.consumer as _, Type::TEXT), (&unique as _, Type::TEXT_ARRAY)];
+        let rows = transaction.query(&sql, &parameters).await.map_err(sqlstate::failure)?;
+        let places: HashMap<&str, usize> =
+            texts.iter().map(|(id, index)| (id.as_str(), *index)).collect();
+        for row in &rows {
+            if let Some(index) = row.try_get(0).ok().and_then(|id: &str| places.get(id)) {
+                seen[*index] = Seen::New;
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Takes marks back that [`Inbox::fresh`] made in this transaction, of messages that were not done
+    /// after all: dead letters, say, which are to be done when they are redriven.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub async fn forget(
+        &self,
+        transaction: &Transaction,
+        ids: &[MessageId],
+    ) -> Result<(), Failure> {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let sql = format!("DELETE FROM {} WHERE consumer = $1 AND id = ANY($2)", self.0.table);
+        let parameters = [(&self.0.consumer as _, Type::TEXT), (&ids as _, Type::TEXT_ARRAY)];
+        transaction.execute(&sql, &parameters).await.map_err(sqlstate::failure)?;
+        Ok(())
+    }
+
+    /// Whether an identity can be kept.
+    ///
+    /// # Errors
+    /// A permanent failure, for its message alone.
+    pub fn check(id: &MessageId) -> Result<(), Failure> {
+        usable(&id.to_string())
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn counts(&self) -> InboxCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.0.counters;
+        InboxCounts {
+            done: read(&counters.done),
+            duplicates: read(&counters.duplicates),
+            pruned: read(&counters.pruned),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+}
+
+fn usable(id: &str) -> Result<(), Failure> {
+    if id.len() > MAX_ID || id.contains('\0') {
+        return Err(Failure::permanent(format!(
+            "the message's identity is {} bytes long{}: the inbox keeps up to {MAX_ID} bytes of text without NUL",
+            id.len(),
+            if id.contains('\0') { " and has a NUL in it" } else { "" }
+        )));
+    }
+    Ok(())
+}

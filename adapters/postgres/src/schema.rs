@@ -1,0 +1,115 @@
+//! Forebay's own tables, and how they come to be: numbered steps, each done once, also when ten
+//! workers start at once.
+//!
+//! The lock is an advisory one of the transaction, which PgBouncer's transaction mode keeps. It is
+//! taken only when there is something to do, so that a worker without the right to create tables
+//! starts well once somebody else has.
+
+use crate::{DatabaseError, PgPool, SetupError, name::quoted};
+use tokio_postgres::{Client, types::Type};
+
+/// What this program knows: the number of steps.
+const VERSION: i32 = STEPS.len() as i32;
+
+/// The steps, oldest first; `{s}` stands for the schema. A step that was released never changes.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE {s}.forebay_inbox (
+        consumer text NOT NULL,
+        id text NOT NULL,
+        done_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (consumer, id)
+    );
+    CREATE INDEX forebay_inbox_done_at ON {s}.forebay_inbox (done_at);
+    CREATE TABLE {s}.forebay_budget (
+        name text PRIMARY KEY,
+        total integer NOT NULL CHECK (total >= 0)
+    );
+    CREATE TABLE {s}.forebay_budget_lease (
+        holder bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        name text NOT NULL REFERENCES {s}.forebay_budget ON DELETE CASCADE,
+        wanted integer NOT NULL,
+        share integer NOT NULL CHECK (share >= 0),
+        expires_at timestamptz NOT NULL
+    );
+    CREATE INDEX forebay_budget_lease_name ON {s}.forebay_budget_lease (name);
+"];
+
+/// The key of the lock that serializes migrations in a database: `forebay` in ASCII.
+const LOCK: i64 = 0x66_6f72_6562_6179;
+
+/// The quoted name of the schema for Forebay's tables.
+pub(crate) async fn resolve(client: &Client, schema: Option<&str>) -> Result<String, SetupError> {
+    let sql = "SELECT coalesce($1, current_schema())::text, \
+               to_regnamespace(quote_ident(coalesce($1, current_schema()))) IS NOT NULL";
+    let row = client
+        .query_typed_one(sql, &[(&schema, Type::TEXT)])
+        .await
+        .map_err(SetupError::server("looking for the schema"))?;
+    let name: Option<String> = row.get(0);
+    let there: Option<bool> = row.get(1);
+    match name {
+        Some(name) if there == Some(true) => Ok(quoted(&name)),
+        Some(schema) => Err(SetupError::NoSchema { quoted: quoted(&schema), schema }),
+        None => Err(SetupError::invalid(
+            "schema",
+            "not set",
+            "no schema of the connection's search_path is there: name one",
+        )),
+    }
+}
+
+/// Brings the tables to the version that this program knows.
+///
+/// # Errors
+/// [`SetupError::NewerSchema`] when they are beyond it; else what the server said.
+pub(crate) async fn migrate(pool: &PgPool) -> Result<(), SetupError> {
+    let schema = &pool.inner().schema;
+    let client = pool.inner().tls.connect(&pool.inner().config).await?;
+    let doing = SetupError::server("making Forebay's tables");
+    // In one transaction each, for PgBouncer: what is read and what is written must be one session.
+    if version(&client, schema).await.map_err(doing)? == VERSION {
+        return Ok(());
+    }
+    let done = steps(&client, schema).await;
+    match done {
+        Ok(found) if found > VERSION => Err(SetupError::NewerSchema { found, known: VERSION }),
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let error = DatabaseError::new(error).while_doing("making Forebay's tables");
+            Err(SetupError::Server(error))
+        }
+    }
+}
+
+/// Does the steps that are missing, in one transaction; the version that was found.
+async fn steps(client: &Client, schema: &str) -> Result<i32, tokio_postgres::Error> {
+    client.batch_execute("BEGIN").await?;
+    client.execute_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
+    let found = version(client, schema).await?;
+    if found < VERSION {
+        let missing = STEPS.iter().skip(usize::try_from(found).unwrap_or(0));
+        let mut sql: String = missing.map(|step| step.replace("{s}", schema)).collect();
+        if found == 0 {
+            sql.push_str(&format!(
+                "CREATE TABLE {schema}.forebay_schema (version integer NOT NULL);
+                 INSERT INTO {schema}.forebay_schema VALUES ({VERSION});"
+            ));
+        } else {
+            sql.push_str(&format!("UPDATE {schema}.forebay_schema SET version = {VERSION};"));
+        }
+        client.batch_execute(&sql).await?;
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(found)
+}
+
+/// The version of the tables that are there; 0: none.
+async fn version(client: &Client, schema: &str) -> Result<i32, tokio_postgres::Error> {
+    let table = format!("{schema}.forebay_schema");
+    let there = "SELECT to_regclass($1) IS NOT NULL";
+    if !client.query_typed_one(there, &[(&table, Type::TEXT)]).await?.get::<_, bool>(0) {
+        return Ok(0);
+    }
+    let rows = client.query_typed(&format!("SELECT max(version) FROM {table}"), &[]).await?;
+    Ok(rows.first().and_then(|row| row.get::<_, Option<i32>>(0)).unwrap_or(0))
+}
