@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use std::{
     fs,
     io::{Seek, SeekFrom, Write},
+    os::unix::fs::PermissionsExt,
     path::Path,
     time::Duration,
 };
@@ -182,16 +183,32 @@ fn a_path_that_cannot_hold_a_file_is_explained() {
 #[test]
 fn a_file_that_may_not_be_written_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("q.db");
-    drop(Store::open(&file).unwrap());
+    let (original, file) = (directory.path().join("original.db"), directory.path().join("q.db"));
+    drop(Store::open(&original).unwrap());
+    // A copy, since SQLite may still have the original open, and then takes what this process has.
+    fs::copy(&original, &file).unwrap();
     let mut permissions = fs::metadata(&file).unwrap().permissions();
     permissions.set_readonly(true);
     fs::set_permissions(&file, permissions).unwrap();
-    if fs::OpenOptions::new().write(true).open(&file).is_ok() {
-        println!("skipped: this user may write read-only files");
-        return;
-    }
-    assert!(matches!(Store::open(&file), Err(OpenError::ReadOnly(_))));
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = as_an_ordinary_user(|| {
+        fs::OpenOptions::new().write(true).open(&file).expect_err("this user may write it");
+        Store::open(&file)
+    });
+    assert!(matches!(refused, Err(OpenError::ReadOnly(_))), "{refused:?}");
+}
+
+/// Root may write anything. So if we are root, this is done by a thread that no longer is: to Linux,
+/// users are a matter of the thread.
+fn as_an_ordinary_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    const NOBODY: u32 = 65_534;
+    let no_longer_root = || {
+        if rustix::process::geteuid().is_root() {
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(NOBODY)).unwrap();
+        }
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(no_longer_root).join().unwrap())
 }
 
 #[test]
