@@ -28,8 +28,8 @@ elasticmq_start() {
   local dir
   dir=$(dir_of elasticmq)
   elasticmq_conf >"$dir/elasticmq.conf"
-  spawn elasticmq java -Xms64m -Xmx384m -Dconfig.file="$dir/elasticmq.conf" -cp "$ELASTICMQ_HOME/libs/*" \
-    org.elasticmq.server.Main
+  spawn elasticmq java "$(class_archive "$ELASTICMQ_HOME/classes.jsa")" -Xms64m -Xmx384m \
+    -Dconfig.file="$dir/elasticmq.conf" -cp "$ELASTICMQ_HOME/libs/*" org.elasticmq.server.Main
 }
 
 elasticmq_conf() {
@@ -41,7 +41,9 @@ pekko.loglevel = "INFO"
 node-address { protocol = "http", host = "127.0.0.1", port = $ELASTICMQ_PORT, context-path = "" }
 rest-sqs { enabled = true, bind-hostname = "127.0.0.1", bind-port = $ELASTICMQ_PORT, sqs-limits = strict }
 aws { region = "us-east-1", accountId = "000000000000" }
-messages-storage { enabled = true, driver-class = "org.h2.Driver", uri = "jdbc:h2:file:$dir/messages", username = "", password = "" }
+messages-storage {
+  enabled = true, driver-class = "org.h2.Driver", uri = "jdbc:h2:file:$dir/messages", username = "", password = ""
+}
 CONF
 }
 

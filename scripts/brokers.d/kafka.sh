@@ -58,14 +58,14 @@ kafka_start() {
   kafka_properties >"$dir/server.properties"
   kafka_log4j >"$dir/log4j2.properties"
   [[ -s $dir/data/meta.properties ]] || kafka_format
-  spawn kafka java -Xms256m -Xmx512m -Dlog4j2.configurationFile="$dir/log4j2.properties" -cp "$KAFKA_HOME/libs/*" \
-    kafka.Kafka "$dir/server.properties"
+  spawn kafka java "$(class_archive "$KAFKA_HOME/classes.jsa")" -Xms256m -Xmx512m \
+    -Dlog4j2.configurationFile="$dir/log4j2.properties" -cp "$KAFKA_HOME/libs/*" kafka.Kafka "$dir/server.properties"
 }
 
 kafka_format() {
   local dir
   dir=$(dir_of kafka)
-  java -Xshare:auto -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$dir/log4j2.properties" -cp "$KAFKA_HOME/libs/*" \
+  java -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$dir/log4j2.properties" -cp "$KAFKA_HOME/libs/*" \
     kafka.tools.StorageTool format --cluster-id "$KAFKA_CLUSTER_ID" --config "$dir/server.properties" \
     --add-scram "SCRAM-SHA-256=[name=$KAFKA_USER,password=$KAFKA_PASSWORD]" >>"$(log_of kafka)" 2>&1 ||
     fail_with_log kafka 'the data folder could not be formatted'
@@ -144,6 +144,6 @@ kafka_ctl() {
   local tool=${1:-}
   [[ -n $tool ]] || die 'ctl kafka needs a tool: scripts/brokers ctl kafka TopicCommand --list'
   shift
-  java -Xmx256m -XX:TieredStopAtLevel=1 -Dlog4j2.level=WARN -cp "$KAFKA_HOME/libs/*" "org.apache.kafka.tools.$tool" \
+  java -Xmx256m -XX:TieredStopAtLevel=1 -cp "$KAFKA_HOME/libs/*" "org.apache.kafka.tools.$tool" \
     --bootstrap-server "$(kafka_url)" "$@"
 }

@@ -20,7 +20,8 @@ give_to_postgres() {
   mkdir -p "$1"
   if ((EUID == 0)); then
     chown -R postgres: "$1"
-    "${AS_POSTGRES[@]}" test -w "$1" || die "the user postgres cannot reach $1; set FOREBAY_BROKERS_DIR to a folder that others may enter"
+    "${AS_POSTGRES[@]}" test -w "$1" ||
+      die "the user postgres cannot reach $1; set FOREBAY_BROKERS_DIR to a folder that others may enter"
   fi
 }
 
@@ -39,7 +40,7 @@ postgres_start() {
 }
 
 # postgres_forget_the_dead FILE: after a crash PostgreSQL takes a zombie for a running server, and the first
-# first process of a container does not collect the dead, it would do so for ever.
+# process of a container may collect its dead late, or never.
 postgres_forget_the_dead() {
   local pid
   if pid=$(head -n 1 "$1" 2>/dev/null) && ! start_stamp "$pid" >/dev/null; then
