@@ -10,7 +10,7 @@
 //! |---|---|
 //! | a window in which at least half of the limit was in use, without trouble | + 1; or doubled, up to half of what it was before the trouble |
 //! | a window whose mean latency is above `latency_threshold` | * `backoff` |
-//! | a window after which a tenth or more fail, on average over a few | * `backoff` |
+//! | losses such as a sound system does not have: see `sample.rs` | * `backoff` |
 //! | backpressure, unless it fell within the last round trip | * `backoff` |
 //! | a hang, each 250 ms | / 2 |
 //!

@@ -112,6 +112,12 @@ impl Seen {
         f64::from(limits.iter().sum::<u32>()) / limits.len() as f64
     }
 
+    /// The lowest limit between two seconds.
+    pub(crate) fn least(&self, from: f64, to: f64) -> u32 {
+        let range = (from * 10.0) as usize..(to * 10.0) as usize;
+        self.limits[range].iter().copied().min().expect("there is a step in between")
+    }
+
     /// The limit at a second.
     pub(crate) fn limit(&self, at: f64) -> u32 {
         self.limits[(at * 10.0) as usize]
