@@ -19,6 +19,7 @@ mod lifecycle;
 mod moment;
 mod rate;
 mod retry;
+mod scale;
 
 pub use admission::{Admission, Signal};
 pub use batch::Batcher;
@@ -33,3 +34,4 @@ pub use lifecycle::{Lifecycle, Phase};
 pub use moment::Moment;
 pub use rate::TokenBucket;
 pub use retry::{Exhausted, Jitter, RetryDecision, RetryPolicy, RetrySettings, THROTTLE_MAX_AGE};
+pub use scale::{Held, Scale, ScaleAdvice, ScaleReading, ScaleReason, ScaleSettings};
