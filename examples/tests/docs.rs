@@ -61,7 +61,8 @@ fn links_lead_somewhere() {
 /// The fields of the structs that a config file is read into: lines such as `    size: usize,`.
 fn config_keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
-    for file in files(&root().join("worker/src/config"), "rs") {
+    let folders = ["worker/src/config", "worker/src/brokers"];
+    for file in folders.iter().flat_map(|folder| files(&root().join(folder), "rs")) {
         let text = fs::read_to_string(&file).unwrap();
         let (text, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
         for item in text.split("Deserialize)]").skip(1) {

@@ -1,102 +1,134 @@
 //! From a config to a worker: every setting finds its place in the runtime's builder.
 //!
-//! `check` and `run` go through here alike, so that what `check` has passed is what `run` will run.
+//! `check`, `run` and `bridge` go through here alike, so that what `check` has passed is what `run` will
+//! run. The source comes with its type hidden: the runtime is compiled once for each kind of handler,
+//! not for each pair of handler and broker, at the price of one allocation a message.
 
 use crate::{
-    config::{Batch, Concurrency, Config},
+    config::{Batch, Concurrency, ConfigError, Settings},
     error::CliError,
     handlers::Handlers,
-    source::Consumer,
 };
 use forebay::{
-    BatchOptions, Builder, Invoke, Raw, Source, Worker,
+    AnySource, BatchOptions, BuildError, Builder, Invoke, Raw, Worker,
     policy::{self, Breaker, Gradient2Settings, PolicyError, TokenBucket},
 };
-use std::path::Path;
 
 /// What is done with a worker once it has been put together.
 pub(crate) trait Start {
     /// Takes it over.
-    async fn start<S: Source, I: Invoke>(self, worker: Worker<S, I>) -> Result<(), CliError>;
+    async fn start<I: Invoke>(self, worker: Worker<AnySource, I>) -> Result<(), CliError>;
 }
 
-/// Puts a worker together on whatever source it is given.
-pub(crate) struct Assemble<'a, A> {
-    /// What it is to be.
-    pub(crate) config: &'a Config,
-    /// The file of that config, for errors.
-    pub(crate) file: &'a Path,
-    /// What it does with its messages.
-    pub(crate) handlers: Handlers,
-    /// What becomes of it.
-    pub(crate) then: A,
-}
-
-impl<A: Start> Consumer for Assemble<'_, A> {
-    async fn consume<S: Source>(self, source: S) -> Result<(), CliError> {
-        let settings = self.settings(source).map_err(|error| self.refused(&error))?;
-        let (file, then) = (self.file, self.then);
-        match (self.handlers, self.config.worker.batch) {
-            (Handlers::Http(handler), None) => build(file, settings.handler(handler), then).await,
-            (Handlers::Http(handler), Some(batch)) => {
-                build(file, settings.batch_handler(options(batch), handler), then).await
-            }
-            (Handlers::Sqlite(handler), batch) => {
-                // The config has filled it in; one row at a time would be right as well.
-                let batch = batch.map_or(BatchOptions::of(1), options);
-                build(file, settings.batch_handler(batch, handler), then).await
-            }
-            (Handlers::Command(handler), _) => build(file, settings.handler(handler), then).await,
-            (Handlers::Stdout(handler), _) => build(file, settings.handler(handler), then).await,
+/// Puts a worker together that handles its messages as the config says.
+///
+/// # Errors
+/// What the source cannot honour, and those of `then`.
+pub(crate) async fn with_handlers(
+    settings: &Settings,
+    source: AnySource,
+    handlers: Handlers,
+    then: impl Start,
+) -> Result<(), CliError> {
+    let builder = builder(settings, source)?;
+    match (handlers, settings.worker.batch) {
+        (Handlers::Http(handler), None) => {
+            then.start(build(settings, builder.handler(handler))?).await
+        }
+        (Handlers::Http(handler), Some(batch)) => {
+            then.start(build(settings, builder.batch_handler(options(batch), handler))?).await
+        }
+        #[cfg(feature = "embedded")]
+        (Handlers::Sqlite(handler), batch) => {
+            // The config has filled it in; one row at a time would be right as well.
+            let batch = batch.map_or(BatchOptions::of(1), options);
+            then.start(build(settings, builder.batch_handler(batch, handler))?).await
+        }
+        (Handlers::Command(handler), _) => {
+            then.start(build(settings, builder.handler(handler))?).await
+        }
+        (Handlers::Stdout(handler), _) => {
+            then.start(build(settings, builder.handler(handler))?).await
         }
     }
 }
 
-impl<A> Assemble<'_, A> {
-    fn settings<S: Source>(&self, source: S) -> Result<Builder<S, Raw>, PolicyError> {
-        let worker = &self.config.worker;
-        let breaker = self.config.breaker.map(Breaker::new).transpose()?;
-        let concurrency = match worker.concurrency {
-            Concurrency::Fixed(limit) => policy::Concurrency::fixed(limit),
-            Concurrency::Adaptive { min, max } => {
-                let usual = Gradient2Settings::default();
-                let initial = usual.initial.clamp(min, max);
-                let settings = Gradient2Settings { initial, min, max, ..usual };
-                policy::Concurrency::gradient2(settings)?
-            }
-        };
-        let mut builder = Worker::builder(source)
-            .decode(Raw)
-            .name(self.config.name())
-            .concurrency(concurrency)
-            .retry(self.config.retry)
-            .breaker(breaker)
-            .timeout(worker.timeout)
-            .drain_timeout(worker.drain_timeout);
-        if let Some(rate) = worker.rate {
-            builder = builder.rate(TokenBucket::new(rate.per_second, rate.burst)?);
+/// A builder with all settings but the handler.
+///
+/// # Errors
+/// When a policy refuses its settings; the config has checked them before.
+pub(crate) fn builder(
+    settings: &Settings,
+    source: AnySource,
+) -> Result<Builder<AnySource, Raw>, CliError> {
+    let refused = |error: PolicyError| CliError::Usage(error.to_string());
+    let worker = &settings.worker;
+    let breaker = settings.breaker.map(Breaker::new).transpose().map_err(refused)?;
+    let concurrency = match worker.concurrency {
+        Concurrency::Fixed(limit) => policy::Concurrency::fixed(limit),
+        Concurrency::Adaptive { min, max } => {
+            let usual = Gradient2Settings::default();
+            let initial = usual.initial.clamp(min, max);
+            let settings = Gradient2Settings { initial, min, max, ..usual };
+            policy::Concurrency::gradient2(settings).map_err(refused)?
         }
-        if let Some(window) = worker.window {
-            builder = builder.window(window.messages, window.bytes);
-        }
-        Ok(if worker.ordered { builder.ordered() } else { builder })
+    };
+    let mut builder = Worker::builder(source)
+        .decode(Raw)
+        .name(settings.name())
+        .concurrency(concurrency)
+        .retry(settings.retry)
+        .breaker(breaker)
+        .timeout(worker.timeout)
+        .drain_timeout(worker.drain_timeout);
+    if let Some(rate) = worker.rate {
+        builder = builder.rate(TokenBucket::new(rate.per_second, rate.burst).map_err(refused)?);
     }
-
-    fn refused(&self, error: &PolicyError) -> CliError {
-        CliError::Usage(format!("{}: {error}", self.file.display()))
+    if let Some(window) = worker.window {
+        builder = builder.window(window.messages, window.bytes);
     }
+    Ok(if worker.ordered { builder.ordered() } else { builder })
 }
 
-fn options(batch: Batch) -> BatchOptions {
+/// When a batch is full, as the runtime wants it.
+pub(crate) fn options(batch: Batch) -> BatchOptions {
     BatchOptions { size: batch.size, bytes: batch.bytes, age: batch.age }
 }
 
-async fn build<S: Source, I: Invoke>(
-    file: &Path,
-    builder: Builder<S, (), (), I>,
-    then: impl Start,
-) -> Result<(), CliError> {
-    let worker =
-        builder.build().map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))?;
-    then.start(worker).await
+/// The worker, if its source can honour all settings.
+///
+/// # Errors
+/// [`ConfigError`], at the setting's line, with the broker's limit and the way out.
+pub(crate) fn build<I: Invoke>(
+    settings: &Settings,
+    builder: Builder<AnySource, (), (), I>,
+) -> Result<Worker<AnySource, I>, CliError> {
+    builder.build().map_err(|error| refused(settings, &error).into())
+}
+
+fn refused(settings: &Settings, error: &BuildError) -> ConfigError {
+    use crate::output::age;
+    let at = |key: &str, problem: String| settings.lines.error(key, problem);
+    match error {
+        BuildError::Unordered { broker, .. } => at(
+            "worker.ordered",
+            format!("{broker}, as this queue is set up, keeps no order by key"),
+        )
+        .help("give the source an order (`forebay adapters` says how), or remove `ordered`"),
+        BuildError::DelayTooLong { broker, cap, max } => at(
+            "retry.cap",
+            format!("it is {}, and {broker} delays a message by {} at most", age(*cap), age(*max)),
+        )
+        .help(format!("set it to \"{}\" or less", humantime::format_duration(*max))),
+        BuildError::TimeoutTooLong { broker, timeout, max } => at(
+            "worker.timeout",
+            format!(
+                "it is {}, and {broker} lets a message be held for {} at most",
+                age(*timeout),
+                age(*max)
+            ),
+        )
+        .help(format!("set it to \"{}\" or less", humantime::format_duration(*max))),
+        other => at("worker", other.to_string()),
+    }
 }

@@ -5,22 +5,27 @@
 //! demo/*     `forebay demo`: a measured burst, with its books checked
 //! config/*   one TOML file, checked whole before anything is opened
 //! assemble   from a config to the runtime's worker
-//! source     the one place that knows which brokers there are
+//! bridge     what `forebay bridge` does with a message
+//! brokers/*  the one place that knows which brokers there are
 //! handlers/* what a config can do with a message: http, command, sqlite, stdout
+//! matrix     what each broker does natively, what is emulated, what is refused
 //! status     the live line on a terminal; logging writes around it
 //! ```
 
 mod assemble;
+mod bridge;
+mod brokers;
 mod cli;
 mod config;
+#[cfg(feature = "embedded")]
 mod demo;
 mod error;
 mod handlers;
 mod json_path;
 mod logging;
+mod matrix;
 mod output;
 mod pace;
-mod source;
 mod status;
 mod terminal;
 

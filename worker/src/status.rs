@@ -1,6 +1,6 @@
 //! How a running worker is doing: one live line on a terminal, else a log line now and then.
 
-use crate::{output, source::Queue, terminal};
+use crate::{brokers::Queue, output, terminal};
 use forebay::{Backlog, Control, Status, WorkerPhase, policy::BreakerState};
 use std::{
     convert::Infallible,

@@ -1,15 +1,17 @@
 //! `forebay check`: everything that `run` does before it takes a message, and then what it would do.
 
 use crate::{
-    assemble::{Assemble, Start},
-    config::{Codes, Concurrency, Config, HandlerConfig, LogFormat, SourceConfig, StdoutFormat},
+    assemble::{self, Start},
+    brokers::{Missing, Opened},
+    config::{
+        BridgeConfig, Codes, Concurrency, Config, HandlerConfig, LogFormat, Settings, StdoutFormat,
+    },
     error::CliError,
     handlers::Handlers,
     output::{self, age},
-    source::Queue,
 };
 use clap::Args;
-use forebay::{Backlog, Invoke, Source, Worker};
+use forebay::{AnySource, Backlog, Bytes, Failure, Invoke, Job, Worker};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -31,30 +33,69 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) async fn execute(self) -> Result<(), CliError> {
-        let config = Config::load(&self.config)?;
-        let handlers = Handlers::prepare(&config.handler)?;
-        let file = &self.config;
-        let state = match Queue::find(&config.source).await? {
-            Ok(queue) => {
-                let assemble = Assemble { config: &config, file, handlers, then: Nothing };
-                queue.consume(&config.source, assemble).await?;
+        if BridgeConfig::is_meant(&self.config)? {
+            return self.bridge().await;
+        }
+        let Config { settings, handler } = Config::load(&self.config)?;
+        let handlers = Handlers::prepare(&handler)?;
+        let state = match settings.source.open(Missing::Say).await? {
+            Opened::Queue(queue) => {
+                assemble::with_handlers(&settings, queue.unopened(), handlers, Nothing).await?;
                 depth(&queue.backlog().await?)
             }
-            Err(why) => why,
+            Opened::Missing(why) => why,
         };
-        output::line(format!("{} is sound", file.display()))?;
-        for (name, what) in plan(&config, state) {
+        self.print(&settings, state, [("handler", describe(&handler))])
+    }
+
+    async fn bridge(self) -> Result<(), CliError> {
+        let BridgeConfig { settings, sink } = BridgeConfig::load(&self.config)?;
+        let from = match settings.source.open(Missing::Say).await? {
+            Opened::Queue(queue) => {
+                // With any handler: whether a worker can be built is up to the source.
+                let builder = assemble::builder(&settings, queue.unopened())?;
+                Nothing.start(assemble::build(&settings, builder.handler(unused))?).await?;
+                depth(&queue.backlog().await?)
+            }
+            Opened::Missing(why) => why,
+        };
+        let to = match sink.open(Missing::Say).await? {
+            Opened::Queue(queue) => depth(&queue.backlog().await?),
+            Opened::Missing(why) => why,
+        };
+        self.print(&settings, from, [("sink", sink.describe()), ("", to)])
+    }
+
+    fn print(
+        &self,
+        settings: &Settings,
+        state: String,
+        then: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<(), CliError> {
+        output::line(format!("{} is sound", self.config.display()))?;
+        let from = [("source", settings.source.describe()), ("", state)];
+        let how = [
+            ("worker", worker(settings)),
+            ("retry", retry(settings)),
+            ("breaker", breaker(settings)),
+        ];
+        let log = ("log", log(settings));
+        for (name, what) in from.into_iter().chain(how).chain(then).chain([log]) {
             output::line(format!("  {name:8} {what}"))?;
         }
         Ok(())
     }
 }
 
+async fn unused(_: Job<Bytes>) -> Result<(), Failure> {
+    Ok(())
+}
+
 /// Lets go of the worker: it could be built, and that was the question.
 struct Nothing;
 
 impl Start for Nothing {
-    async fn start<S: Source, I: Invoke>(self, _: Worker<S, I>) -> Result<(), CliError> {
+    async fn start<I: Invoke>(self, _: Worker<AnySource, I>) -> Result<(), CliError> {
         Ok(())
     }
 }
@@ -72,20 +113,7 @@ fn depth(backlog: &Backlog) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-fn plan(config: &Config, state: String) -> Vec<(&'static str, String)> {
-    let SourceConfig::Embedded(source) = &config.source;
-    vec![
-        ("source", format!("embedded: {}, queue `{}`", source.path.display(), source.queue)),
-        ("", state),
-        ("worker", worker(config)),
-        ("retry", retry(config)),
-        ("breaker", breaker(config)),
-        ("handler", handler(&config.handler)),
-        ("log", log(config)),
-    ]
-}
-
-fn worker(config: &Config) -> String {
+fn worker(config: &Settings) -> String {
     let worker = &config.worker;
     let mut parts = vec![format!("`{}`", config.name())];
     parts.push(match worker.concurrency {
@@ -114,13 +142,13 @@ fn worker(config: &Config) -> String {
     parts.join(", ")
 }
 
-fn retry(config: &Config) -> String {
+fn retry(config: &Settings) -> String {
     let retry = &config.retry;
     let longest = age(retry.longest_delay());
     format!("{} attempts, waits of up to {longest}, then a dead letter", retry.max_attempts())
 }
 
-fn breaker(config: &Config) -> String {
+fn breaker(config: &Settings) -> String {
     match config.breaker {
         None => "none".to_owned(),
         Some(settings) => format!(
@@ -133,7 +161,7 @@ fn breaker(config: &Config) -> String {
     }
 }
 
-fn handler(config: &HandlerConfig) -> String {
+fn describe(config: &HandlerConfig) -> String {
     let (what, codes) = match config {
         HandlerConfig::Http(http) => {
             let names: Vec<_> = http.headers.keys().map(|name| format!("{name}: ***")).collect();
@@ -173,7 +201,7 @@ fn handler(config: &HandlerConfig) -> String {
     }
 }
 
-fn log(config: &Config) -> String {
+fn log(config: &Settings) -> String {
     let format = match config.log.format {
         LogFormat::Text => "text",
         LogFormat::Json => "JSON",

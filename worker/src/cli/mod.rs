@@ -1,5 +1,7 @@
 //! The command line: which commands there are. Each is a file of its own.
 
+mod adapters;
+mod bridge;
 mod check;
 mod dead;
 mod depth;
@@ -8,7 +10,9 @@ mod queue;
 mod run;
 mod send;
 
-use crate::{demo::Demo, error::CliError};
+#[cfg(feature = "embedded")]
+use crate::demo::Demo;
+use crate::error::CliError;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::time::Duration;
 use tokio::runtime;
@@ -40,14 +44,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(feature = "embedded")]
     Demo(Box<Demo>),
     Run(run::Run),
+    Bridge(bridge::Bridging),
     Check(check::Check),
     Init(init::Init),
     Send(send::Send),
     Depth(depth::Depth),
     #[command(subcommand)]
     Dead(dead::Dead),
+    Adapters(adapters::Adapters),
 }
 
 /// Reads the command line and does what it says.
@@ -55,8 +62,11 @@ pub(crate) fn main() -> Result<(), CliError> {
     match Cli::parse().command {
         None => Ok(Cli::command().print_help()?),
         Some(Command::Init(init)) => init.execute(),
+        Some(Command::Adapters(adapters)) => adapters.execute(),
+        #[cfg(feature = "embedded")]
         Some(Command::Demo(demo)) => block_on(demo.execute()),
         Some(Command::Run(run)) => block_on(run.execute()),
+        Some(Command::Bridge(bridge)) => block_on(bridge.execute()),
         Some(Command::Check(check)) => block_on(check.execute()),
         Some(Command::Send(send)) => block_on(send.execute()),
         Some(Command::Depth(depth)) => block_on(depth.execute()),

@@ -1,9 +1,9 @@
 //! How every command names its queue: `--config FILE`, or `--path FILE --queue NAME`.
 
 use crate::{
-    config::{EmbeddedConfig, SourceConfig},
+    brokers::{self, Queue, QueueConfig},
+    config::{LogConfig, load_log, load_source},
     error::CliError,
-    source::Queue,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -31,22 +31,26 @@ pub(super) struct QueueArgs {
 impl QueueArgs {
     /// Opens the queue, and makes it if it is not there.
     pub(super) async fn create(&self) -> Result<Queue, CliError> {
-        Queue::create(&self.source()?).await
+        self.source()?.create().await
     }
 
     /// Opens the queue, which must be there.
     pub(super) async fn open(&self) -> Result<Queue, CliError> {
-        Queue::find(&self.source()?).await?.map_err(CliError::Usage)
+        self.source()?.find().await
     }
 
-    fn source(&self) -> Result<SourceConfig, CliError> {
+    /// How the config that names it wants the log.
+    pub(super) fn log(&self) -> Result<LogConfig, CliError> {
+        Ok(match &self.config {
+            Some(config) => load_log(config)?,
+            None => LogConfig::default(),
+        })
+    }
+
+    fn source(&self) -> Result<QueueConfig, CliError> {
         match (&self.config, &self.path, &self.queue) {
-            (Some(config), _, _) => Ok(SourceConfig::load(config)?),
-            (None, Some(path), Some(queue)) => Ok(SourceConfig::Embedded(EmbeddedConfig {
-                path: path.clone(),
-                queue: queue.clone(),
-                lease: None,
-            })),
+            (Some(config), _, _) => Ok(load_source(config)?),
+            (None, Some(path), Some(queue)) => brokers::in_file(path, queue),
             (None, _, _) => Err(CliError::Usage(
                 "which queue? name it by --config FILE, or by --path FILE --queue NAME".to_owned(),
             )),

@@ -1,16 +1,15 @@
 //! `forebay run`: handles messages until SIGTERM, then drains.
 
 use crate::{
-    assemble::{Assemble, Start},
+    assemble::{self, Start},
+    brokers::Queue,
     config::{Config, HandlerConfig},
     error::CliError,
     handlers::Handlers,
-    logging,
-    source::Queue,
-    status, terminal,
+    logging, status, terminal,
 };
 use clap::Args;
-use forebay::{Invoke, Source, Worker};
+use forebay::{AnySource, Invoke, Worker};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -38,30 +37,27 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn execute(self) -> Result<(), CliError> {
-        let config = Config::load(&self.config)?;
-        logging::start(&config.log)?;
-        let handlers = Handlers::prepare(&config.handler)?;
-        let queue = Queue::create(&config.source).await?;
-        let running = Running {
-            name: config.name(),
-            queue: &queue,
-            prints: matches!(config.handler, HandlerConfig::Stdout(_)),
-        };
-        let assemble = Assemble { config: &config, file: &self.config, handlers, then: running };
-        queue.consume(&config.source, assemble).await
+        let Config { settings, handler } = Config::load(&self.config)?;
+        logging::start(&settings.log)?;
+        let handlers = Handlers::prepare(&handler)?;
+        let queue = settings.source.create().await?;
+        let prints = matches!(handler, HandlerConfig::Stdout(_));
+        let running = Running { name: settings.name(), queue: &queue, prints };
+        let source = queue.source().await?;
+        assemble::with_handlers(&settings, source, handlers, running).await
     }
 }
 
 /// Runs the worker, and reports on it meanwhile.
-struct Running<'a> {
-    name: &'a str,
-    queue: &'a Queue,
+pub(super) struct Running<'a> {
+    pub(super) name: &'a str,
+    pub(super) queue: &'a Queue,
     /// The handler writes to standard output.
-    prints: bool,
+    pub(super) prints: bool,
 }
 
 impl Start for Running<'_> {
-    async fn start<S: Source, I: Invoke>(self, worker: Worker<S, I>) -> Result<(), CliError> {
+    async fn start<I: Invoke>(self, worker: Worker<AnySource, I>) -> Result<(), CliError> {
         tracing::info!(worker = self.name, "taking messages");
         let control = worker.control();
         let report =

@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use toml::{
     Spanned,
@@ -26,12 +27,40 @@ struct Place {
     value: Range<usize>,
 }
 
+/// On which line each key of a file is. Outlives the text, for errors that are found when a broker is
+/// asked.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    file: PathBuf,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Lines {
+    /// An error about a key. Where the key itself is not in the file, the line is that of the
+    /// nearest table around it.
+    pub(crate) fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let mut around = key;
+        let line = loop {
+            if let Some(line) = self.lines.get(around) {
+                break Some(*line);
+            }
+            match around.rfind(['.', '[']) {
+                Some(cut) => around = &around[..cut],
+                None => break None,
+            }
+        };
+        let (file, key, problem) = (self.file.clone(), key.to_owned(), problem.into());
+        ConfigError { file, line, key, problem, help: None }
+    }
+}
+
 /// A config file, parsed and not yet understood.
 pub(crate) struct Document<'t> {
     file: &'t Path,
     text: &'t str,
     root: Spanned<DeTable<'t>>,
     places: BTreeMap<String, Place>,
+    lines: Arc<Lines>,
     /// Values that held `${…}`, as they were written; by key.
     templates: BTreeMap<String, String>,
 }
@@ -48,7 +77,10 @@ impl<'t> Document<'t> {
         })?;
         let mut places = BTreeMap::new();
         locate("", root.get_ref(), &mut places);
-        Ok(Self { file, text, root, places, templates: BTreeMap::new() })
+        let line = |place: &Place| line_at(text, place.key.start);
+        let lines = places.iter().map(|(key, place)| (key.clone(), line(place))).collect();
+        let lines = Arc::new(Lines { file: file.to_owned(), lines });
+        Ok(Self { file, text, root, places, lines, templates: BTreeMap::new() })
     }
 
     /// Replaces `${NAME}` by the environment's value and `$$` by `$`, in every string under `within`
@@ -85,26 +117,19 @@ impl<'t> Document<'t> {
         T::deserialize(Deserializer::from(self.root.clone())).map_err(|error| self.explain(&error))
     }
 
-    /// An error about a key. Where the key itself is not in the file, the line is that of the
-    /// nearest table around it.
+    /// An error about a key; see [`Lines::error`].
     pub(crate) fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
-        let mut around = key;
-        let line = loop {
-            if let Some(place) = self.places.get(around) {
-                break Some(line_at(self.text, place.key.start));
-            }
-            match around.rfind(['.', '[']) {
-                Some(cut) => around = &around[..cut],
-                None => break None,
-            }
-        };
-        ConfigError {
-            file: self.file.to_owned(),
-            line,
-            key: key.to_owned(),
-            problem: problem.into(),
-            help: None,
-        }
+        self.lines.error(key, problem)
+    }
+
+    /// Whether there is a key of this name.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// Where its keys are.
+    pub(crate) fn lines(&self) -> &Arc<Lines> {
+        &self.lines
     }
 
     /// How the value under a key was written, if it held `${…}`: what may be shown of it.

@@ -13,6 +13,13 @@ pub(crate) struct LogConfig {
     pub(crate) level: String,
 }
 
+impl Default for LogConfig {
+    fn default() -> Self {
+        let RawLog { format, level } = RawLog::default();
+        Self { format, level }
+    }
+}
+
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

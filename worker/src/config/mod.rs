@@ -8,6 +8,7 @@
 //! The raw structs mirror the file and are private to their module; what the rest of the program sees
 //! has been checked, so nothing after this point asks whether a limit is 0 or a URL is one.
 
+mod bridge;
 mod codes;
 mod document;
 mod error;
@@ -15,24 +16,24 @@ mod expand;
 mod handler;
 mod log;
 mod retry;
-mod source;
 mod values;
 mod worker;
 
+pub(crate) use bridge::BridgeConfig;
 pub(crate) use codes::{Codes, Meaning};
-pub(crate) use error::{ConfigError, nearest};
+pub(crate) use document::{Document, Lines};
+pub(crate) use error::{ConfigError, nearest, quoted_list};
 pub(crate) use handler::{
     CommandConfig, HandlerConfig, HttpConfig, Param, SqliteConfig, StdoutConfig, StdoutFormat,
 };
 pub(crate) use log::{LogConfig, LogFormat};
-pub(crate) use source::{EmbeddedConfig, SourceConfig};
-pub(crate) use values::duration;
+pub(crate) use values::{Secret, Size, Span, duration};
 pub(crate) use worker::{Batch, Concurrency, WorkerConfig};
 
-use document::Document;
+use crate::brokers::{QueueConfig, RawQueue};
 use forebay::policy::{BreakerSettings, RetryPolicy};
 use serde::Deserialize;
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 /// What `forebay init` writes.
 pub(crate) const TEMPLATE: &str = include_str!("template.toml");
@@ -40,24 +41,33 @@ pub(crate) const TEMPLATE: &str = include_str!("template.toml");
 /// A worker's config, validated.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// All but the handler.
+    pub(crate) settings: Settings,
+    /// What is done with each message.
+    pub(crate) handler: HandlerConfig,
+}
+
+/// How a worker works, whatever it does with its messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
     /// Which queue.
-    pub(crate) source: SourceConfig,
+    pub(crate) source: QueueConfig,
     /// How fast and how much at once.
     pub(crate) worker: WorkerConfig,
     /// How often, and how long between.
     pub(crate) retry: RetryPolicy,
     /// When nothing is tried for a while; `None`: never.
     pub(crate) breaker: Option<BreakerSettings>,
-    /// What is done with each message.
-    pub(crate) handler: HandlerConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
+    /// Where each key is, for what is refused when the broker is asked.
+    pub(crate) lines: Arc<Lines>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
-    source: source::RawSource,
+    source: RawQueue,
     #[serde(default)]
     worker: worker::RawWorker,
     #[serde(default)]
@@ -69,11 +79,19 @@ struct RawConfig {
     log: log::RawLog,
 }
 
-/// Only which queue: the other tables are not looked at, so that `forebay depth` does not need the
-/// secrets of the handler.
+/// Only which queue, and its order: the rest is not looked at, so that `forebay depth` does not need
+/// the secrets of the handler.
 #[derive(Deserialize)]
 struct OnlySource {
-    source: source::RawSource,
+    source: RawQueue,
+    #[serde(default)]
+    worker: OnlyOrdered,
+}
+
+#[derive(Default, Deserialize)]
+struct OnlyOrdered {
+    #[serde(default)]
+    ordered: bool,
 }
 
 impl Config {
@@ -85,48 +103,61 @@ impl Config {
         Self::parse(file, &read(file)?)
     }
 
-    /// The worker's name in logs: its own, else the queue's.
-    pub(crate) fn name(&self) -> &str {
-        self.worker.name.as_deref().unwrap_or_else(|| self.source.queue())
-    }
-
     fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let mut document = Document::new(file, text)?;
         document.expand("")?;
         let raw: RawConfig = document.parse()?;
-        let source = raw.source.check(&document)?;
+        let source = raw.source.check("source", raw.worker.ordered(), &document)?;
         let handler = raw.handler.check(raw.worker.timeout(), &document)?;
         let worker = raw.worker.check(&handler, &document)?;
-        Ok(Self {
+        let settings = Settings {
             source,
             retry: raw.retry.check(&document)?,
             breaker: raw.breaker.check(worker.timeout, &document)?,
             log: raw.log.check(&document)?,
             worker,
-            handler,
-        })
+            lines: document.lines().clone(),
+        };
+        Ok(Self { settings, handler })
     }
 }
 
-impl SourceConfig {
-    /// The queue's name.
-    pub(crate) fn queue(&self) -> &str {
-        match self {
-            Self::Embedded(config) => &config.queue,
-        }
+impl Settings {
+    /// The worker's name in logs: its own, else the queue's.
+    pub(crate) fn name(&self) -> &str {
+        self.worker.name.as_deref().unwrap_or_else(|| self.source.queue())
     }
+}
 
-    /// Reads only which queue a file means.
-    ///
-    /// # Errors
-    /// [`ConfigError`], for the first thing that is wrong with it.
-    pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = read(file)?;
-        let mut document = Document::new(file, &text)?;
-        document.expand("source")?;
-        let raw: OnlySource = document.parse()?;
-        raw.source.check(&document)
-    }
+/// Reads only which queue a file means.
+///
+/// # Errors
+/// [`ConfigError`], for the first thing that is wrong with it.
+pub(crate) fn load_source(file: &Path) -> Result<QueueConfig, ConfigError> {
+    let text = read(file)?;
+    let mut document = Document::new(file, &text)?;
+    document.expand("source")?;
+    let raw: OnlySource = document.parse()?;
+    raw.source.check("source", raw.worker.ordered, &document)
+}
+
+/// Only how to log.
+#[derive(Deserialize)]
+struct OnlyLog {
+    #[serde(default)]
+    log: log::RawLog,
+}
+
+/// Reads only how a file wants the log.
+///
+/// # Errors
+/// [`ConfigError`], for the first thing that is wrong with it.
+pub(crate) fn load_log(file: &Path) -> Result<LogConfig, ConfigError> {
+    let text = read(file)?;
+    let mut document = Document::new(file, &text)?;
+    document.expand("log")?;
+    let raw: OnlyLog = document.parse()?;
+    raw.log.check(&document)
 }
 
 fn read(file: &Path) -> Result<String, ConfigError> {

@@ -19,6 +19,11 @@ pub(super) struct RawRetry {
 }
 
 impl RawRetry {
+    /// With so many attempts, if the file does not say.
+    pub(super) fn or_attempts(self, attempts: u32) -> Self {
+        Self { attempts: self.attempts.or(Some(attempts)), ..self }
+    }
+
     pub(super) fn check(self, document: &Document<'_>) -> Result<RetryPolicy, ConfigError> {
         let usual = RetrySettings::default();
         let settings = RetrySettings {

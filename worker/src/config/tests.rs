@@ -18,8 +18,8 @@ fn parse_with(more: &str) -> Result<Config, String> {
 #[test]
 fn the_template_is_valid_as_it_is() {
     let config = parse(TEMPLATE).unwrap();
-    assert_eq!(config.worker.concurrency, Concurrency::Fixed(8));
-    assert_eq!(config.retry.longest_delay(), Duration::from_secs(600));
+    assert_eq!(config.settings.worker.concurrency, Concurrency::Fixed(8));
+    assert_eq!(config.settings.retry.longest_delay(), Duration::from_secs(600));
     assert!(matches!(config.handler, HandlerConfig::Stdout(_)));
 }
 
@@ -62,8 +62,8 @@ fn every_line_that_the_template_offers_is_valid() {
 
 #[test]
 fn paths_are_relative_to_the_config() {
-    let SourceConfig::Embedded(source) = parse_with("").unwrap().source;
-    assert_eq!(source.path, Path::new("conf/q.db"));
+    let source = parse_with("").unwrap().settings.source;
+    assert_eq!(source.describe(), "embedded: conf/q.db, queue `orders`");
 }
 
 #[test]
@@ -200,14 +200,15 @@ fn secrets_come_from_files_and_the_environment_and_are_not_shown() {
 
 #[test]
 fn what_a_handler_has_a_use_for_is_its_default() {
-    let usual = |handler: &str| parse(&format!("{SOURCE}{handler}")).unwrap().worker;
+    let usual = |handler: &str| parse(&format!("{SOURCE}{handler}")).unwrap().settings.worker;
     let http = usual("[worker]\ntimeout = '5s'\n[handler.http]\nurl = 'http://x/'");
     assert_eq!((http.concurrency, http.batch.is_none()), (Concurrency::Fixed(64), true));
     let sqlite = usual("[handler.sqlite]\npath = 'x'\nstatement = ''");
     assert_eq!(sqlite.concurrency, Concurrency::Fixed(2));
     assert_eq!(sqlite.batch.map(|batch| batch.size), Some(100));
     assert_eq!(usual(STDOUT).concurrency, Concurrency::Fixed(1));
-    let rate = |text: &str| parse_with(&format!("[worker]\nrate = {text}")).unwrap().worker.rate;
+    let rate =
+        |text: &str| parse_with(&format!("[worker]\nrate = {text}")).unwrap().settings.worker.rate;
     assert_eq!(rate("{ per_second = 1000 }").map(|rate| rate.burst), Some(100));
     assert_eq!(rate("{ per_second = 0.5 }").map(|rate| rate.burst), Some(1));
     assert_eq!(rate("{ per_second = 9, burst = 7 }").map(|rate| rate.burst), Some(7));
@@ -219,6 +220,6 @@ fn naming_a_queue_needs_no_secrets() {
     let file = folder.path().join("w.toml");
     let text = format!("{SOURCE}[handler.http]\nurl = '${{FOREBAY_NO_SUCH}}'\n");
     std::fs::write(&file, text).unwrap();
-    assert!(SourceConfig::load(&file).is_ok());
+    assert!(load_source(&file).is_ok());
     assert!(Config::load(&file).unwrap_err().to_string().contains("FOREBAY_NO_SUCH"));
 }

@@ -1,10 +1,11 @@
 //! Values with a unit or a secret: how they are written in a config, and read.
 
+use super::{document::Document, error::ConfigError};
 use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor, value::MapAccessDeserializer},
 };
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, fs, path::PathBuf, time::Duration};
 
 /// A duration: `"500ms"`, `"30s"`, `"5m"`, `"1h 30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,25 @@ pub(crate) enum Secret {
     Text(String),
     /// In this file; the line break at its end does not belong to it.
     File(PathBuf),
+}
+
+impl Secret {
+    /// The value under `key`, read now: a file that is missing is an error at start, not at midnight.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub(crate) fn reveal(&self, key: &str, document: &Document<'_>) -> Result<String, ConfigError> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::File(file) => {
+                let file = document.resolve(file);
+                let text = fs::read_to_string(&file).map_err(|error| {
+                    document.error(key, format!("{} cannot be read: {error}", file.display()))
+                })?;
+                Ok(text.strip_suffix('\n').map_or(&*text, |t| t.trim_end_matches('\r')).to_owned())
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -78,6 +78,16 @@ pub(crate) struct WindowConfig {
     pub(crate) bytes: usize,
 }
 
+/// What a worker is like unless its config says so.
+pub(super) struct Usual {
+    /// How many calls may run at once.
+    pub(super) concurrency: Concurrency,
+    /// The batches that it always takes.
+    pub(super) batch: Option<Batch>,
+    /// Whether it can take batches.
+    pub(super) takes_batches: bool,
+}
+
 /// The batches of `handler.sqlite`, which always writes several rows in a transaction.
 const SQLITE_BATCH: Batch = Batch { size: 100, bytes: 1 << 20, age: Duration::from_millis(20) };
 
@@ -151,19 +161,37 @@ impl RawWorker {
         self.timeout.0
     }
 
+    pub(super) fn ordered(&self) -> bool {
+        self.ordered
+    }
+
     pub(super) fn check(
         self,
         handler: &HandlerConfig,
         document: &Document<'_>,
     ) -> Result<WorkerConfig, ConfigError> {
+        let usual = Usual {
+            concurrency: handler.usual_concurrency(),
+            batch: matches!(handler, HandlerConfig::Sqlite(_)).then_some(SQLITE_BATCH),
+            takes_batches: handler.takes_batches(),
+        };
+        self.check_for(usual, document)
+    }
+
+    pub(super) fn check_for(
+        self,
+        usual: Usual,
+        document: &Document<'_>,
+    ) -> Result<WorkerConfig, ConfigError> {
         if self.timeout.0.is_zero() {
             return Err(document.error("worker.timeout", "it is 0").help("\"30s\" is the default"));
         }
-        let concurrency = self.concurrency.unwrap_or_else(|| handler.usual_concurrency());
+        let batch = self.batch(&usual, document)?;
+        let concurrency = self.concurrency.unwrap_or(usual.concurrency);
         concurrency.check(document)?;
         Ok(WorkerConfig {
             concurrency,
-            batch: self.batch(handler, document)?,
+            batch,
             window: self.window(document)?,
             rate: self.rate.map(|rate| rate.check(document)).transpose()?,
             name: self.name,
@@ -173,15 +201,11 @@ impl RawWorker {
         })
     }
 
-    fn batch(
-        &self,
-        handler: &HandlerConfig,
-        document: &Document<'_>,
-    ) -> Result<Option<Batch>, ConfigError> {
+    fn batch(&self, usual: &Usual, document: &Document<'_>) -> Result<Option<Batch>, ConfigError> {
         let Some(RawBatch { size, bytes: Size(bytes), age: Span(age) }) = self.batch else {
-            return Ok(matches!(handler, HandlerConfig::Sqlite(_)).then_some(SQLITE_BATCH));
+            return Ok(usual.batch);
         };
-        if !handler.takes_batches() {
+        if !usual.takes_batches {
             return Err(document
                 .error("worker.batch", "this handler takes one message at a time")
                 .help("remove it: only `handler.http` and `handler.sqlite` take batches"));

@@ -3,6 +3,7 @@
 
 pub(crate) mod command;
 pub(crate) mod http;
+#[cfg(feature = "embedded")]
 pub(crate) mod sqlite;
 pub(crate) mod stdout;
 
@@ -20,6 +21,7 @@ pub(crate) enum Handlers {
     /// `[handler.command]`
     Command(command::RunCommand),
     /// `[handler.sqlite]`
+    #[cfg(feature = "embedded")]
     Sqlite(sqlite::Sqlite),
     /// `[handler.stdout]`
     Stdout(stdout::Stdout),
@@ -41,6 +43,15 @@ impl Handlers {
                     .map_err(|why| CliError::Usage(format!("handler.command.program: {why}")))?;
                 Self::Command(command::RunCommand::new(program, config.clone()))
             }
+            #[cfg(not(feature = "embedded"))]
+            HandlerConfig::Sqlite(_) => {
+                return Err(CliError::Usage(
+                    "handler.sqlite: this forebay was built without SQLite: build it with its \
+                     feature `embedded`"
+                        .to_owned(),
+                ));
+            }
+            #[cfg(feature = "embedded")]
             HandlerConfig::Sqlite(config) => {
                 Self::Sqlite(sqlite::Sqlite::open(config).map_err(CliError::Usage)?)
             }

@@ -59,13 +59,37 @@ fn redrive_moves_what_is_meant_and_says_so_line_by_line() {
     assert_eq!(bench.depth()["dead"], 4);
     let done = bench.forebay(&dead("redrive", &["--error", "timed out"]));
     assert!(done.stderr.contains("redrove 2"), "{done:#?}");
+    let done_log = done.stderr.clone();
     let audit = done.ok();
     assert_eq!(audit.lines().count(), 2);
     assert!(audit.starts_with("redrove dead="), "{audit}");
+    let expected = "from=orders to=orders reason=attempts_exhausted redrives=1 attempts=3 \
+                    error=\"exit code 1: timed out\"";
+    assert!(audit.contains(expected), "{audit}");
+    assert_eq!(done_log.matches("redriven").count(), 2, "{done_log}");
     assert!(
-        audit.contains("reason=attempts_exhausted attempts=3 error=\"exit code 1: timed out\"")
+        done_log.contains("to=\"orders\" reason=\"attempts_exhausted\" redrives=1"),
+        "{done_log}"
     );
     assert_eq!((&bench.depth()["dead"], &bench.depth()["ready"]), (&2.into(), &2.into()));
+}
+
+#[test]
+fn a_filter_may_be_written_as_key_and_value() {
+    let bench = bench();
+    let lines = |more: &[&str]| bench.forebay(&dead("list", more)).ok().lines().count();
+    assert_eq!(lines(&["--filter", "reason=permanent"]), 3);
+    assert_eq!(lines(&["--filter", "error=timed out", "--filter", "reason=permanent"]), 0);
+    assert_eq!(lines(&["--from", "orders"]), 5);
+    assert_eq!(lines(&["--filter", "from=elsewhere"]), 0);
+    let error = bench.forebay(&dead("redrive", &["--filter", "eror=x"])).err(2);
+    assert!(error.contains("there is no key `eror`: did you mean `error`?"), "{error}");
+    let error = bench.forebay(&dead("redrive", &["--error", "x", "--filter", "error=y"])).err(2);
+    assert!(error.contains("`error` is given twice"), "{error}");
+    let json = bench.forebay(&dead("redrive", &["--filter", "reason=permanent", "--json"])).ok();
+    let line: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(line["from"], "orders");
+    assert_eq!((&line["to"], &line["redrives"]), (&"orders".into(), &1.into()));
 }
 
 #[test]
@@ -77,7 +101,7 @@ fn redrive_does_not_go_round_in_circles() {
         assert_eq!(bench.depth()["dead"], 4);
     }
     let done = bench.forebay(&dead("redrive", &["--all", "--max-redrives", "2"]));
-    assert!(done.stderr.contains("left at least 4 that came back 2 times or more"), "{done:#?}");
+    assert!(done.stderr.contains("left 4 that had been redriven 2 times or more"), "{done:#?}");
     assert_eq!(done.ok(), "");
     assert_eq!(bench.depth()["dead"], 4);
 }

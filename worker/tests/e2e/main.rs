@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 mod bench;
+mod brokers_bridge;
+mod brokers_matrix;
 mod command;
 mod dead;
 mod http;

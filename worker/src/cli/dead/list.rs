@@ -45,7 +45,7 @@ pub(in crate::cli) struct List {
 impl List {
     pub(super) async fn execute(self) -> Result<(), CliError> {
         let queue = self.queue.open().await?;
-        let filter = self.filter.filter(SystemTime::now());
+        let filter = self.filter.filter(SystemTime::now())?;
         let (mut rows, mut after) = (Vec::new(), None);
         let mut left = self.limit;
         while left > 0 {

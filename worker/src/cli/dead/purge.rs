@@ -1,7 +1,7 @@
 //! `forebay dead purge`: deletes for good, and asks first.
 
 use super::{failed, filter::FilterArgs};
-use crate::{cli::queue::QueueArgs, error::CliError, output, source::Queue, terminal};
+use crate::{brokers::Queue, cli::queue::QueueArgs, error::CliError, output, terminal};
 use clap::Args;
 use forebay::{DeadFilter, DeadLetters};
 use std::{
@@ -41,7 +41,7 @@ impl Purge {
     pub(super) async fn execute(self) -> Result<(), CliError> {
         self.filter.must_narrow(self.all, "purge")?;
         let queue = self.queue.open().await?;
-        let mut filter = self.filter.filter(SystemTime::now());
+        let mut filter = self.filter.filter(SystemTime::now())?;
         // What dies while somebody makes up their mind is not what they were asked about.
         filter.died_before.get_or_insert_with(SystemTime::now);
         if !self.yes && !ask(&queue, &filter).await? {

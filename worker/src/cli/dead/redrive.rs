@@ -5,32 +5,37 @@
 
 use super::{failed, filter::FilterArgs};
 use crate::{
+    brokers::Queue,
     cli::queue::QueueArgs,
     error::CliError,
+    logging,
     output::{self, attempts, one_line},
     pace::{self, Pace},
-    source::Queue,
     terminal,
 };
 use clap::Args;
 use forebay::{DeadFilter, DeadLetter, DeadLetters, policy::TokenBucket};
 use serde_json::json;
-use std::time::SystemTime;
+use std::{
+    io::{self, IsTerminal},
+    time::SystemTime,
+};
 
 /// How many are moved together, at most.
 const CHUNK: usize = 100;
 
-/// In how many pages of what is left it counts those that the guard held back.
-const LOOKED_AT: usize = 10;
+/// How many of those that are left it looks at, to count what the guard held back.
+const LOOKED_AT: usize = 10_000;
 
 const EXAMPLES: &str = "\
 Examples:
   forebay dead redrive --config orders.toml 17 18
   forebay dead redrive --config orders.toml --error 'connection refused' --dry-run
+  forebay dead redrive --config orders.toml --filter reason=too_old --filter older-than=1h
   forebay dead redrive --config orders.toml --all --rate 20 >> redriven.log
 
-Each letter that is moved is one line on standard output. Its attempts begin
-again, its history stays.
+Each letter that is moved is one line on standard output, and one event in the log on standard error
+(unless that is a terminal). Its attempts begin again, its history stays.
 A letter that has been redriven --max-redrives times is left where it is: look at it first.";
 
 /// Moves dead letters back into their queue, oldest death first.
@@ -67,8 +72,11 @@ pub(in crate::cli) struct Redrive {
 impl Redrive {
     pub(super) async fn execute(self) -> Result<(), CliError> {
         self.filter.must_narrow(self.all, "redrive")?;
+        let mut filter = self.filter.filter(SystemTime::now())?;
+        if !io::stderr().is_terminal() {
+            logging::start(&self.queue.log()?)?;
+        }
         let queue = self.queue.open().await?;
-        let mut filter = self.filter.filter(SystemTime::now());
         filter.died_before.get_or_insert_with(SystemTime::now);
         let guarded = DeadFilter { redriven_less_than: Some(self.max_redrives), ..filter.clone() };
         let (moved, ended) = if self.dry_run {
@@ -96,11 +104,12 @@ impl Redrive {
                 Err(error) => return (total, Err(failed(error))),
             };
             total += moved.len();
-            if let Err(error) = moved.iter().try_for_each(|letter| self.audit("redrove", letter)) {
-                return (total, Err(error));
-            }
-            if moved.len() < limit {
-                return (total, Ok(()));
+            // First the log, all of it: standard output may be closed half-way.
+            moved.iter().for_each(|letter| log(letter, queue.name()));
+            let told =
+                moved.iter().try_for_each(|letter| self.audit("redrove", letter, queue.name()));
+            if told.is_err() || moved.len() < limit {
+                return (total, told);
             }
         }
     }
@@ -113,7 +122,9 @@ impl Redrive {
                 Err(error) => return (total, Err(failed(error))),
             };
             total += page.len();
-            let told = page.iter().try_for_each(|letter| self.audit("would redrive", letter));
+            let told = page
+                .iter()
+                .try_for_each(|letter| self.audit("would redrive", letter, queue.name()));
             if told.is_err() || page.len() < CHUNK {
                 return (total, told);
             }
@@ -122,45 +133,70 @@ impl Redrive {
     }
 
     /// The line that says what was moved.
-    fn audit(&self, verb: &str, letter: &DeadLetter) -> Result<(), CliError> {
+    fn audit(&self, verb: &str, letter: &DeadLetter, to: &str) -> Result<(), CliError> {
         let error = letter.last_failure().map_or("", |note| note.error.as_str());
         let (dead, message) = (&letter.id, &letter.message.id);
-        let (queue, reason) = (&letter.origin.queue, letter.reason);
-        let attempts = attempts(letter);
+        let (from, reason) = (&letter.origin.queue, letter.reason);
+        let (attempts, redrives) = (attempts(letter), redrives(letter));
         if self.json {
             let line = json!({
                 "action": verb, "dead_id": dead.to_string(), "message_id": message.to_string(),
-                "queue": queue, "reason": reason, "attempts": attempts, "error": error,
+                "from": from, "to": to, "reason": reason, "redrives": redrives,
+                "attempts": attempts, "error": error,
                 "at": output::timestamp(SystemTime::now()),
             });
             return output::line(line.to_string());
         }
         output::line(format!(
-            "{verb} dead={dead} message={} queue={queue} reason={reason} attempts={attempts} \
-             error={:?}",
+            "{verb} dead={dead} message={} from={} to={} reason={reason} redrives={redrives} \
+             attempts={attempts} error={error:?}",
             one_line(&message.to_string()),
-            error,
+            one_line(from),
+            one_line(to),
         ))
     }
 
     /// What the guard held back, so that nobody wonders why it is still there.
     async fn tell_of_the_rest(&self, queue: &Queue, filter: &DeadFilter) -> Result<(), CliError> {
-        let (mut held, mut after) = (0, None);
-        for _ in 0..LOOKED_AT {
+        let (mut held, mut seen, mut after) = (0, 0, None);
+        let all_seen = loop {
             let page = queue.list(filter, after.as_ref(), CHUNK).await.map_err(failed)?;
             held += page.iter().filter(|it| it.message.redrives >= self.max_redrives).count();
+            seen += page.len();
             after = page.last().map(|letter| letter.id.clone());
             if page.len() < CHUNK {
-                break;
+                break true;
             }
-        }
+            if seen >= LOOKED_AT {
+                break false;
+            }
+        };
         if held > 0 {
+            let least = if all_seen { "" } else { "at least " };
             terminal::error_line(&format!(
-                "left at least {held} that came back {} times or more: look at them with `forebay \
-                 dead show`, or raise --max-redrives",
+                "left {least}{held} that had been redriven {} times or more: look at them with \
+                 `forebay dead show`, or raise --max-redrives",
                 self.max_redrives
             ));
         }
         Ok(())
     }
+}
+
+/// How often a letter has been redriven, once it is back in its queue.
+fn redrives(letter: &DeadLetter) -> u32 {
+    letter.message.redrives.saturating_add(1)
+}
+
+/// What was moved, for the log.
+fn log(letter: &DeadLetter, to: &str) {
+    tracing::info!(
+        dead_id = %letter.id,
+        message_id = %letter.message.id,
+        from = letter.origin.queue,
+        to,
+        reason = letter.reason.as_str(),
+        redrives = redrives(letter),
+        "redriven"
+    );
 }

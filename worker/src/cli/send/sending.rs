@@ -1,7 +1,7 @@
 //! A run of `send` under way: what is ready goes together, and every confirmation is counted.
 
 use super::input::{Line, Shape};
-use crate::{error::CliError, output, pace::Pace, source::Queue, terminal};
+use crate::{brokers::Queue, error::CliError, output, pace::Pace, terminal};
 use forebay::{BoxError, Outgoing, Sink};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;

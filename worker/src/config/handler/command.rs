@@ -1,6 +1,5 @@
 //! `[handler.command]`: which program is run.
 
-use super::reveal;
 use crate::config::{
     codes::{Codes, Lists, Meaning},
     document::Document,
@@ -57,7 +56,7 @@ impl RawCommand {
             if name.is_empty() || name.contains(['=', '\0']) {
                 return Err(document.error(&key, "not a name that a variable can have"));
             }
-            let value = reveal(&value, &key, document)?;
+            let value = value.reveal(&key, document)?;
             env.insert(name, value);
         }
         let lists: Lists = [

@@ -1,6 +1,5 @@
 //! `[handler.http]`: where messages are posted to.
 
-use super::reveal;
 use crate::config::{
     codes::{Codes, Lists, Meaning},
     document::Document,
@@ -91,7 +90,7 @@ impl RawHttp {
             let key = format!("handler.http.headers.{name}");
             let name = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| document.error(&key, "not a name that a header can have"))?;
-            let value = reveal(value, &key, document)?;
+            let value = value.reveal(&key, document)?;
             let mut value = HeaderValue::from_bytes(value.as_bytes())
                 .map_err(|_| document.error(&key, "its value has a line break or control byte"))?;
             value.set_sensitive(true);

@@ -12,13 +12,12 @@ use super::{
     Concurrency,
     document::Document,
     error::{ConfigError, quoted_list},
-    values::Secret,
 };
 use command::RawCommand;
 use http::RawHttp;
 use serde::Deserialize;
 use sqlite::RawSqlite;
-use std::{fs, num::NonZero, thread, time::Duration};
+use std::{num::NonZero, thread, time::Duration};
 
 /// What is done with each message, validated.
 #[derive(Clone, Debug)]
@@ -102,20 +101,6 @@ impl RawHandler {
             _ => Err(document
                 .error("handler", "it names more than one handler")
                 .help("keep one of the tables: a worker does one thing with its messages")),
-        }
-    }
-}
-
-/// The value of a secret, read now: a file that is missing is an error at start, not at midnight.
-fn reveal(secret: &Secret, key: &str, document: &Document<'_>) -> Result<String, ConfigError> {
-    match secret {
-        Secret::Text(text) => Ok(text.clone()),
-        Secret::File(file) => {
-            let file = document.resolve(file);
-            let text = fs::read_to_string(&file).map_err(|error| {
-                document.error(key, format!("{} cannot be read: {error}", file.display()))
-            })?;
-            Ok(text.strip_suffix('\n').map_or(&*text, |t| t.trim_end_matches('\r')).to_owned())
         }
     }
 }
