@@ -134,7 +134,8 @@ impl State {
             let Some((message, template)) = self.replay.as_mut().and_then(Replay::make) else {
                 return;
             };
-            self.insert(message, Some(template), now, now);
+            let line = self.replay.as_ref().and_then(|replay| replay.line(template));
+            self.insert(message, line, Some(template), now, now);
         }
     }
 
@@ -185,7 +186,7 @@ impl State {
         }
         if let Some(line_id) = line {
             let line = self.lines.at(line_id);
-            line.waiting.pop_front(); // only the first of a line is ever handed out
+            line.waiting.pop_first(); // only the first of a line is ever handed out
             line.returned.remove(&seq);
             line.out += 1;
             if !at_source {

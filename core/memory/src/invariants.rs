@@ -52,7 +52,7 @@ impl State {
         assert_eq!((self.delayed.len(), self.leases.len(), self.out), (delayed, leases, out));
         assert_eq!(self.lines.iter().count(), lines.len(), "empty lines are forgotten");
         for (key, line) in self.lines.iter() {
-            assert_eq!((line.waiting.len(), line.out), lines[&key], "line of {key:?}");
+            assert_eq!((line.waiting.iter().count(), line.out), lines[&key], "line of {key:?}");
             assert!(line.waiting.iter().is_sorted_by_key(|(_, seq)| *seq), "line of {key:?}");
             assert!(!self.at_source() || line.out <= 1, "two of {key:?} are out");
             assert!(

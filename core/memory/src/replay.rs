@@ -3,7 +3,8 @@
 //! The queue is there to measure the runtime, so it should cost little beside it: the memory of a
 //! message that is done, and that nobody holds any more, is used for a later one.
 
-use forebay_contract::{History, Message};
+use crate::lines::LineId;
+use forebay_contract::{Bytes, History, Message};
 use std::{collections::VecDeque, sync::Arc};
 
 /// How many made messages may wait for their turn, so that in key order a blocked key does not hide
@@ -24,15 +25,47 @@ pub(crate) struct Replay {
 #[derive(Debug)]
 struct Template {
     message: Message,
-    /// Copies that are done; whoever settled them may still hold them for a moment.
-    spent: VecDeque<Arc<Message>>,
+    /// The line of its key, where there is order.
+    line: Option<LineId>,
+    /// Copies that are done; whoever settled them may still hold them for a moment. With many
+    /// templates there is one of each, which lies here, and not in memory of its own.
+    spent: Option<Arc<Message>>,
+    more: VecDeque<Arc<Message>>,
+}
+
+impl Template {
+    fn new(message: Message) -> Self {
+        Self { message, line: None, spent: None, more: VecDeque::new() }
+    }
+
+    fn take_spent(&mut self) -> Option<Arc<Message>> {
+        let spent = self.spent.take()?;
+        self.spent = self.more.pop_front();
+        Some(spent)
+    }
 }
 
 impl Replay {
     pub(crate) fn new(templates: Vec<Message>, count: u64) -> Self {
         let left = if templates.is_empty() { 0 } else { count };
-        let template = |message| Template { message, spent: VecDeque::new() };
-        Self { templates: templates.into_iter().map(template).collect(), next: 0, left }
+        Self { templates: templates.into_iter().map(Template::new).collect(), next: 0, left }
+    }
+
+    /// Asks for the line of each key.
+    pub(crate) fn enter_lines(&mut self, mut line_of: impl FnMut(&Bytes) -> LineId) {
+        for template in &mut self.templates {
+            template.line = template.message.key.as_ref().map(&mut line_of);
+        }
+    }
+
+    /// The line of a template's key, where there is order.
+    pub(crate) fn line(&self, template: u32) -> Option<LineId> {
+        self.templates.get(template as usize)?.line
+    }
+
+    /// All lines that its templates name.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = LineId> {
+        self.templates.iter().filter_map(|template| template.line)
     }
 
     pub(crate) fn left(&self) -> u64 {
@@ -58,7 +91,7 @@ impl Replay {
         let i = (self.next % self.templates.len() as u64) as u32;
         self.next += 1;
         let template = &mut self.templates[i as usize];
-        if let Some(mut spent) = template.spent.pop_front()
+        if let Some(mut spent) = template.take_spent()
             && let Some(message) = Arc::get_mut(&mut spent)
         {
             // All else is as the template has it: nothing here changes it.
@@ -73,10 +106,11 @@ impl Replay {
 
     /// Takes back a message that is done.
     pub(crate) fn spend(&mut self, message: Arc<Message>, template: u32) {
-        if let Some(template) = self.templates.get_mut(template as usize)
-            && template.spent.len() < SPENT
-        {
-            template.spent.push_back(message);
+        let Some(template) = self.templates.get_mut(template as usize) else { return };
+        if template.spent.is_none() {
+            template.spent = Some(message);
+        } else if template.more.len() < SPENT {
+            template.more.push_back(message);
         }
     }
 }

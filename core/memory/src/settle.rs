@@ -133,7 +133,8 @@ impl State {
             let mut message = letter.message.clone();
             (message.attempt, message.interrupted, message.deliveries) = (0, 0, Some(1));
             message.redrives = message.redrives.saturating_add(1);
-            self.insert(Arc::new(message), None, now, now);
+            let line = self.line_of(&message);
+            self.insert(Arc::new(message), line, None, now, now);
         }
         letters
     }

@@ -40,6 +40,10 @@ impl MemorySource {
     /// Tries something again at each change of the queue, until it gives a result. All of it happens
     /// under the lock, so a caller that goes away has either the result or changed nothing.
     async fn until<T>(&self, mut attempt: impl FnMut(&mut State, Instant) -> Option<T>) -> T {
+        // What is there already is had without getting in line for news.
+        if let Some(result) = self.shared.with(&mut attempt) {
+            return result;
+        }
         loop {
             let mut news = pin!(self.shared.news.notified());
             news.as_mut().enable();

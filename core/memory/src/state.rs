@@ -117,13 +117,28 @@ impl State {
             ..Message::new(id.clone(), outgoing.payload.clone())
         };
         let due = now + outgoing.delay.unwrap_or_default();
-        self.insert(Arc::new(message), None, due, now);
+        let line = self.line_of(&message);
+        self.insert(Arc::new(message), line, None, due, now);
         id
     }
 
-    pub(crate) fn start_replay(&mut self, replay: Replay) {
+    pub(crate) fn start_replay(&mut self, mut replay: Replay) {
         self.table.iter_mut().for_each(|entry| entry.template = None);
+        if let Some(before) = self.replay.take() {
+            before.lines().for_each(|line| self.lines.unpin(line));
+        }
+        if self.options.order != OrderSupport::None {
+            replay.enter_lines(|key| self.lines.pin(key));
+        }
         self.replay = Some(replay);
+    }
+
+    /// The line of a message, where there is order.
+    pub(crate) fn line_of(&mut self, message: &Message) -> Option<LineId> {
+        match &message.key {
+            Some(key) if self.options.order != OrderSupport::None => Some(self.lines.of(key)),
+            _ => None,
+        }
     }
 
     pub(crate) fn new_seq(&mut self) -> u64 {
@@ -135,15 +150,12 @@ impl State {
     pub(crate) fn insert(
         &mut self,
         message: Arc<Message>,
+        line: Option<LineId>,
         template: Option<u32>,
         due: Instant,
         now: Instant,
     ) {
         let seq = self.new_seq();
-        let line = match &message.key {
-            Some(key) if self.options.order != OrderSupport::None => Some(self.lines.of(key)),
-            _ => None,
-        };
         let place = Place::Waiting;
         let slot = self.table.insert(Entry { message, seq, line, template, due, place });
         self.enter(slot, now);
@@ -161,8 +173,8 @@ impl State {
         }
         if let Some(id) = line {
             let line = self.lines.at(id);
-            line.enter((slot, seq));
-            if line.waiting.front() == Some(&(slot, seq)) {
+            line.waiting.enter((slot, seq));
+            if line.waiting.first() == Some((slot, seq)) {
                 self.promote(id);
             }
         } else if !delayed {
