@@ -152,8 +152,19 @@ fn a_neutral_probe_gives_its_slot_back_without_counting() {
     breaker.record(Signal::Neutral, breaker.generation(), at(6.0));
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
     assert_eq!(breaker.admit(10, at(6.0)).granted, 1);
-    breaker.give_back(1);
+    breaker.give_back(1, breaker.generation());
     assert_eq!(breaker.admit(10, at(6.0)).granted, 1, "so does one that did not start");
+}
+
+#[test]
+fn a_probe_given_back_late_frees_no_slot_of_another_generation() {
+    let mut breaker = probing();
+    let before = breaker.generation();
+    assert_eq!(breaker.admit(10, at(35.0)).granted, 3, "the silent ones' slots were taken back");
+    breaker.give_back(3, before);
+    assert_eq!(breaker.admit(10, at(35.0)).granted, 0, "all slots of this generation are out");
+    breaker.give_back(1, breaker.generation());
+    assert_eq!(breaker.admit(10, at(35.0)).granted, 1);
 }
 
 #[test]
@@ -268,9 +279,8 @@ proptest! {
                     running.swap_remove(call.index(running.len()));
                 }
                 Step::GiveBack => {
-                    if running.last() == Some(&breaker.generation()) {
-                        running.pop();
-                        breaker.give_back(1);
+                    if let Some(admitted) = running.pop() {
+                        breaker.give_back(1, admitted);
                     }
                 }
                 Step::Pass(millis) => now += millis,

@@ -28,6 +28,23 @@ struct Inner {
     changed: watch::Sender<u64>,
 }
 
+/// Calls that ended alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// What they tell the limits.
+    pub(crate) signal: Signal,
+    /// The breaker's generation when they started: a late answer must not count as a probe's.
+    pub(crate) generation: u64,
+    /// How many.
+    pub(crate) calls: u32,
+}
+
+impl Ended {
+    pub(crate) fn one(signal: Signal, generation: u64) -> Self {
+        Self { signal, generation, calls: 1 }
+    }
+}
+
 #[derive(Debug)]
 struct Limits {
     concurrency: Concurrency,
@@ -116,20 +133,21 @@ impl Gate {
         self.change(|limits| limits.rate = None);
     }
 
-    /// Permits for up to `want` calls of one message each.
-    pub(crate) fn admit(&self, want: u32, now: Moment) -> Admission {
+    /// Permits for up to `want` calls of one message each, and the breaker's generation, to be handed
+    /// back with them.
+    pub(crate) fn admit(&self, want: u32, now: Moment) -> (Admission, u64) {
         let mut limits = self.lock();
-        limits.admit(want, want, now)
+        (limits.admit(want, want, now), limits.generation())
     }
 
     /// A permit for one call with up to `want` messages; `granted` says for how many.
-    pub(crate) fn admit_batch(&self, want: u32, now: Moment) -> Admission {
+    pub(crate) fn admit_batch(&self, want: u32, now: Moment) -> (Admission, u64) {
         let mut limits = self.lock();
-        limits.admit(1, want, now)
+        (limits.admit(1, want, now), limits.generation())
     }
 
     /// Gives back permits of single messages that were not used.
-    pub(crate) fn give_back(&self, unused: usize) {
+    pub(crate) fn give_back(&self, unused: usize, generation: u64) {
         let unused = u32::try_from(unused).unwrap_or(u32::MAX);
         if unused > 0 {
             self.change(|limits| {
@@ -138,29 +156,18 @@ impl Gate {
                     rate.refund(unused);
                 }
                 if let Some(breaker) = &mut limits.breaker {
-                    breaker.give_back(unused);
+                    breaker.give_back(unused, generation);
                 }
             });
         }
     }
 
-    /// Takes in what ended, one permit each, with the breaker's generation when it started.
-    pub(crate) fn complete(&self, signals: &mut Vec<(Signal, u64)>, now: Moment) {
+    /// Takes in what ended, one permit each.
+    pub(crate) fn complete(&self, ended: &mut Vec<Ended>, now: Moment) {
         let mut limits = self.lock();
-        let mut rest = signals.as_slice();
-        while let [(first, generation), ..] = rest {
-            let run = rest.iter().take_while(|(signal, of)| {
-                matches!(signal, Signal::Success(_)) && of == generation
-            });
-            let run = run.count();
-            if run > 1 && limits.record_successes(&rest[..run], *generation, now) {
-                rest = &rest[run..];
-            } else {
-                limits.record(*first, *generation, now);
-                rest = &rest[1..];
-            }
+        for ended in ended.drain(..) {
+            limits.complete(ended, now);
         }
-        signals.clear();
         let tell = std::mem::take(&mut limits.refused) | std::mem::take(&mut limits.news);
         drop(limits);
         if tell {
@@ -179,11 +186,6 @@ impl Gate {
     /// Until when the breaker lets nothing through; `None` when it would let something through now.
     pub(crate) fn closed_until(&self, now: Moment) -> Option<Moment> {
         self.lock().breaker.as_ref().and_then(|breaker| breaker.closed_until(now))
-    }
-
-    /// The breaker's generation, to be handed back with what starts now.
-    pub(crate) fn generation(&self) -> u64 {
-        self.lock().breaker.as_ref().map_or(0, Breaker::generation)
     }
 
     /// Tells of changes that may let through what was refused.
@@ -207,6 +209,10 @@ impl Gate {
 }
 
 impl Limits {
+    fn generation(&self) -> u64 {
+        self.breaker.as_ref().map_or(0, Breaker::generation)
+    }
+
     /// The least of what the limits grant to `want` messages in at most `calls` calls. What one
     /// limit took and another refused is given back.
     fn admit(&mut self, calls: u32, want: u32, now: Moment) -> Admission {
@@ -239,34 +245,24 @@ impl Limits {
         let used = granted.min(by_limit);
         self.concurrency.give_back(by_limit - used);
         if let Some(breaker) = &mut self.breaker {
-            breaker.give_back(by_breaker - used);
+            breaker.give_back(by_breaker - used, breaker.generation());
         }
         Admission { granted, again_at }
     }
 
-    /// A run of successes, which the breaker takes in at once. Returns whether it could.
-    fn record_successes(&mut self, run: &[(Signal, u64)], generation: u64, now: Moment) -> bool {
-        if let Some(breaker) = &mut self.breaker {
-            let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
-            if !breaker.record_successes(count, generation, now) {
-                return false;
+    fn complete(&mut self, ended: Ended, now: Moment) {
+        let Ended { signal, generation, calls } = ended;
+        for _ in 0..calls {
+            if let Some(change) = self.concurrency.record(signal, now) {
+                tracing::debug!("concurrency limit: {change}");
             }
         }
-        for (signal, _) in run {
-            self.learn(*signal, now);
+        let Some(breaker) = &mut self.breaker else { return };
+        if matches!(signal, Signal::Success(_)) && breaker.record_successes(calls, generation, now)
+        {
+            return;
         }
-        true
-    }
-
-    fn learn(&mut self, signal: Signal, now: Moment) {
-        if let Some(change) = self.concurrency.record(signal, now) {
-            tracing::debug!("concurrency limit: {change}");
-        }
-    }
-
-    fn record(&mut self, signal: Signal, generation: u64, now: Moment) {
-        self.learn(signal, now);
-        if let Some(breaker) = &mut self.breaker {
+        for _ in 0..calls {
             // A probe that says nothing frees its place: that, too, lets somebody through.
             self.news |= breaker.state() == BreakerState::HalfOpen;
             self.news |= tell_of(breaker.record(signal, generation, now));
@@ -293,24 +289,24 @@ mod tests {
     #[test]
     fn it_grants_the_least_and_gives_back_the_rest() {
         let gate = gate(10, TokenBucket::new(1.0, 3).ok());
-        assert_eq!(gate.admit(20, Moment::ZERO).granted, 3);
+        assert_eq!(gate.admit(20, Moment::ZERO).0.granted, 3);
         assert_eq!(gate.status().in_flight, 3, "permits without a token went back");
-        let later = gate.admit(1, Moment::ZERO);
+        let later = gate.admit(1, Moment::ZERO).0;
         assert_eq!(later.granted, 0);
         assert_eq!(later.again_at.since(Moment::ZERO).as_millis(), 1000);
-        gate.give_back(3);
+        gate.give_back(3, 0);
         assert_eq!(gate.status().in_flight, 0);
-        assert_eq!(gate.admit(20, Moment::ZERO).granted, 3, "and so did unused tokens");
+        assert_eq!(gate.admit(20, Moment::ZERO).0.granted, 3, "and so did unused tokens");
     }
 
     #[test]
     fn a_batch_takes_one_permit_and_a_token_for_each_message() {
         let gate = gate(1, TokenBucket::new(1.0, 30).ok());
-        assert_eq!(gate.admit_batch(20, Moment::ZERO).granted, 20);
+        assert_eq!(gate.admit_batch(20, Moment::ZERO).0.granted, 20);
         assert_eq!(gate.status().in_flight, 1);
-        assert_eq!(gate.admit_batch(20, Moment::ZERO).granted, 0, "no permit");
-        gate.complete(&mut vec![(Signal::Success(Duration::ZERO), 0)], Moment::ZERO);
-        assert_eq!(gate.admit_batch(20, Moment::ZERO).granted, 10, "no more tokens");
+        assert_eq!(gate.admit_batch(20, Moment::ZERO).0.granted, 0, "no permit");
+        gate.complete(&mut vec![Ended::one(Signal::Success(Duration::ZERO), 0)], Moment::ZERO);
+        assert_eq!(gate.admit_batch(20, Moment::ZERO).0.granted, 10, "no more tokens");
     }
 
     #[test]
@@ -318,11 +314,11 @@ mod tests {
         let gate = gate(1, None);
         let mut changed = gate.subscribe();
         changed.mark_unchanged();
-        assert_eq!(gate.admit(1, Moment::ZERO).granted, 1);
-        gate.complete(&mut vec![(Signal::Neutral, 0)], Moment::ZERO);
+        assert_eq!(gate.admit(1, Moment::ZERO).0.granted, 1);
+        gate.complete(&mut vec![Ended::one(Signal::Neutral, 0)], Moment::ZERO);
         assert!(!changed.has_changed().unwrap(), "nobody was refused");
-        assert_eq!(gate.admit(2, Moment::ZERO).granted, 1);
-        gate.complete(&mut vec![(Signal::Neutral, 0)], Moment::ZERO);
+        assert_eq!(gate.admit(2, Moment::ZERO).0.granted, 1);
+        gate.complete(&mut vec![Ended::one(Signal::Neutral, 0)], Moment::ZERO);
         assert!(changed.has_changed().unwrap());
     }
 }

@@ -1,17 +1,23 @@
-//! The step from a started message to its handler's outcome: decode, call, catch panics.
+//! The step from a started message to its handler's outcome: decode, and call.
 //!
-//! The pump knows units of one or more messages and nothing of payload types; this is where the two
-//! meet. A single message and a batch are two implementations of one small trait, so that the pump
-//! is the same for both.
+//! The pump knows messages and nothing of payload types; this is where the two meet. What a call
+//! panics with is caught where it is polled ([`poll_caught`]), so that a call is one flat future,
+//! cheap to make and to move.
 
 use crate::{
     BatchHandler, BatchOutcome, Decode, Handler, Job, batch::BatchOptions, job::Context,
     verdict::Outcome,
 };
 use forebay_contract::Failure;
-use futures_util::FutureExt;
-use smallvec::SmallVec;
-use std::{any::Any, future::Future, marker::PhantomData, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    any::Any,
+    future::Future,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
 /// What the messages of a unit came to, by index.
 pub type Outcomes = Vec<Outcome>;
@@ -27,15 +33,30 @@ pub enum Called {
     Together(Outcome),
 }
 
-/// Calls the handler for a unit of messages. Not for users: they write a [`Handler`].
+/// Calls the handler. Not for users: they write a [`Handler`].
 pub trait Invoke: Send + Sync + 'static {
-    /// Starts the call. The future owns all that it needs.
+    /// Starts the call for one message. The future owns all that it needs, and gives its hold on the
+    /// handler back, so that the next call needs no new one.
     fn invoke(
         self: Arc<Self>,
-        unit: SmallVec<[Context; 1]>,
-    ) -> impl Future<Output = Called> + Send + 'static;
+        context: Context,
+    ) -> impl Future<Output = (Arc<Self>, Outcome)> + Send + 'static;
 
-    /// How many messages make a unit; `None`: one.
+    /// Starts the call for a batch; by default, one message after the other.
+    fn invoke_batch(
+        self: Arc<Self>,
+        contexts: Vec<Context>,
+    ) -> impl Future<Output = Called> + Send + 'static {
+        async move {
+            let mut outcomes = Outcomes::with_capacity(contexts.len());
+            for context in contexts {
+                outcomes.push(self.clone().invoke(context).await.1);
+            }
+            Called::Each(outcomes)
+        }
+    }
+
+    /// How many messages make a batch; `None`: the handler takes one at a time.
     fn batching(&self) -> Option<&BatchOptions>;
 }
 
@@ -54,20 +75,14 @@ where
     T: Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    async fn invoke(self: Arc<Self>, mut unit: SmallVec<[Context; 1]>) -> Called {
-        let context = unit.pop().expect("a unit has at least one message");
-        let call = async {
-            let payload = match self.decode.decode(&context.message) {
-                Ok(payload) => payload,
-                Err(error) => return Outcome::Undecodable(Box::new(error)),
-            };
-            let job = Job::new(payload, context, self.state.clone());
-            outcome(self.handler.handle(job).await)
+    async fn invoke(self: Arc<Self>, context: Context) -> (Arc<Self>, Outcome) {
+        let payload = match self.decode.decode(&context.message) {
+            Ok(payload) => payload,
+            Err(error) => return (self, Outcome::Undecodable(Box::new(error))),
         };
-        Called::One(match AssertUnwindSafe(call).catch_unwind().await {
-            Ok(outcome) => outcome,
-            Err(panic) => Outcome::Panicked(panic_text(&*panic)),
-        })
+        let job = Job::new(payload, context, self.state.clone());
+        let result = self.handler.handle(job).await;
+        (self, outcome(result))
     }
 
     fn batching(&self) -> Option<&BatchOptions> {
@@ -91,28 +106,16 @@ where
     T: Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    async fn invoke(self: Arc<Self>, unit: SmallVec<[Context; 1]>) -> Called {
-        let call = async {
-            let (jobs, mut outcomes) = self.decode_all(unit);
-            if jobs.is_empty() {
-                return Called::Each(outcomes);
-            }
-            let asked = jobs.len();
-            match self.handler.handle_batch(jobs).await {
-                BatchOutcome::Each(each) if each.len() == asked => {
-                    fill_in(&mut outcomes, each);
-                    Called::Each(outcomes)
-                }
-                BatchOutcome::Each(each) => Called::Together(wrong_length(each.len(), asked)),
-                BatchOutcome::Failed(failure) => {
-                    Called::Together(Outcome::Failed(Box::new(failure)))
-                }
-            }
+    async fn invoke(self: Arc<Self>, context: Context) -> (Arc<Self>, Outcome) {
+        let outcome = match self.call(vec![context]).await {
+            Called::One(outcome) | Called::Together(outcome) => outcome,
+            Called::Each(mut outcomes) => outcomes.pop().unwrap_or(Outcome::Cancelled),
         };
-        match AssertUnwindSafe(call).catch_unwind().await {
-            Ok(called) => called,
-            Err(panic) => Called::Together(Outcome::Panicked(panic_text(&*panic))),
-        }
+        (self, outcome)
+    }
+
+    async fn invoke_batch(self: Arc<Self>, contexts: Vec<Context>) -> Called {
+        self.call(contexts).await
     }
 
     fn batching(&self) -> Option<&BatchOptions> {
@@ -120,13 +123,34 @@ where
     }
 }
 
-impl<H, D: Decode<T>, T, S: Clone> Batched<H, D, T, S> {
+impl<H, D, T, S> Batched<H, D, T, S>
+where
+    H: BatchHandler<T, S>,
+    D: Decode<T>,
+    S: Clone,
+{
+    async fn call(&self, contexts: Vec<Context>) -> Called {
+        let (jobs, mut outcomes) = self.decode_all(contexts);
+        if jobs.is_empty() {
+            return Called::Each(outcomes);
+        }
+        let asked = jobs.len();
+        match self.handler.handle_batch(jobs).await {
+            BatchOutcome::Each(each) if each.len() == asked => {
+                fill_in(&mut outcomes, each);
+                Called::Each(outcomes)
+            }
+            BatchOutcome::Each(each) => Called::Together(wrong_length(each.len(), asked)),
+            BatchOutcome::Failed(failure) => Called::Together(Outcome::Failed(Box::new(failure))),
+        }
+    }
+
     /// The jobs of those that decode. Their places in the outcomes say `Done`, to be filled in with
     /// what the handler says.
-    fn decode_all(&self, unit: SmallVec<[Context; 1]>) -> (Vec<Job<T, S>>, Outcomes) {
-        let mut jobs = Vec::with_capacity(unit.len());
-        let mut outcomes = Outcomes::with_capacity(unit.len());
-        for context in unit {
+    fn decode_all(&self, contexts: Vec<Context>) -> (Vec<Job<T, S>>, Outcomes) {
+        let mut jobs = Vec::with_capacity(contexts.len());
+        let mut outcomes = Outcomes::with_capacity(contexts.len());
+        for context in contexts {
             match self.decode.decode(&context.message) {
                 Ok(payload) => {
                     jobs.push(Job::new(payload, context, self.state.clone()));
@@ -137,6 +161,15 @@ impl<H, D: Decode<T>, T, S: Clone> Batched<H, D, T, S> {
         }
         (jobs, outcomes)
     }
+}
+
+/// Polls a call. A panic is an outcome like others; the call is not to be polled again after it.
+pub(crate) fn poll_caught<F: Future>(
+    call: Pin<&mut F>,
+    cx: &mut std::task::Context<'_>,
+) -> Result<Poll<F::Output>, Outcome> {
+    catch_unwind(AssertUnwindSafe(|| call.poll(cx)))
+        .map_err(|panic| Outcome::Panicked(panic_text(&*panic)))
 }
 
 fn fill_in(outcomes: &mut Outcomes, each: Vec<Result<(), Failure>>) {

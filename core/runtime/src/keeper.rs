@@ -66,11 +66,10 @@ impl<R: Clone + Send + Sync + 'static> Keeper<R> {
         leases.nudge.notify_one();
     }
 
-    /// Strikes a message that is settled, or no longer ours.
-    #[inline]
-    pub(crate) fn forget(&self, ticket: u64) {
+    /// Strikes messages that are settled, or no longer ours.
+    pub(crate) fn forget(&self, tickets: impl IntoIterator<Item = u64>) {
         if let Some(leases) = &self.0 {
-            leases.forget(ticket);
+            leases.forget(tickets);
         }
     }
 
@@ -96,10 +95,12 @@ impl<R: Clone> Leases<R> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget(&self, ticket: u64) {
+    fn forget(&self, tickets: impl IntoIterator<Item = u64>) {
         let mut held = self.lock();
-        held.book.remove(ticket);
-        held.receipts.remove(&ticket);
+        for ticket in tickets {
+            held.book.remove(ticket);
+            held.receipts.remove(&ticket);
+        }
     }
 
     /// What is to be extended now. What has ended meanwhile is lost.

@@ -28,6 +28,7 @@ impl<R> Default for Outbox<R> {
 }
 
 impl<R> Outbox<R> {
+    #[inline]
     pub(crate) fn push(&mut self, settlement: Settlement<R>, ticket: u64) {
         self.settlements.push(settlement);
         self.tickets.push(ticket);
@@ -39,6 +40,16 @@ impl<R> Outbox<R> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.tickets.is_empty()
+    }
+
+    /// Removes all but those at `kept`, which is sorted. Returns the tickets of what is gone.
+    fn clear_but(&mut self, kept: &[usize]) -> impl Iterator<Item = u64> {
+        for (to, at) in kept.iter().enumerate() {
+            self.settlements.swap(to, *at);
+            self.tickets.swap(to, *at);
+        }
+        self.settlements.truncate(kept.len());
+        self.tickets.drain(kept.len()..)
     }
 
     fn append(&mut self, other: &mut Self) {
@@ -108,33 +119,34 @@ impl<S: Source> Settler<S> {
 
     /// Settles all that is pending; leaves what is to be settled again.
     async fn settle(&self, pending: &mut Outbox<S::Receipt>) {
-        let mut results = self.source.settle(&pending.settlements).await.into_iter();
+        let results = self.source.settle(&pending.settlements).await;
         let (mut messages, mut bytes, mut acked) = (0, 0, 0);
-        let mut again = Outbox::default();
-        for (settlement, ticket) in pending.settlements.drain(..).zip(pending.tickets.drain(..)) {
+        // Where each stands that is to be settled again.
+        let mut again = Vec::new();
+        let mut results = results.into_iter();
+        for (at, settlement) in pending.settlements.iter().enumerate() {
             let over = match results.next() {
                 // What nearly all are, counted once for all of them.
                 Some(Ok(_)) if settlement.verdict == Verdict::Ack => {
                     acked += 1;
                     true
                 }
-                Some(result) => self.is_over(&settlement, result),
+                Some(result) => self.is_over(settlement, result),
                 // An adapter that answers too few has not settled the rest.
                 None => false,
             };
             if over {
                 messages += 1;
                 bytes += settlement.message.size();
-                self.keeper.forget(ticket);
             } else {
-                again.push(settlement, ticket);
+                again.push(at);
             }
         }
         self.stats.acked.add(acked);
+        self.keeper.forget(pending.clear_but(&again));
         if messages > 0 {
             self.window.give_back(messages, bytes);
         }
-        pending.append(&mut again);
     }
 
     /// Notes what the source answered. Returns whether that is the last word.

@@ -150,9 +150,12 @@ impl Breaker {
         if want == 0 { Admission::all(0) } else { admission }
     }
 
-    /// Gives back what was admitted and not started: no outcome will be reported for it.
-    pub fn give_back(&mut self, unused: u32) {
-        self.probing.out = self.probing.out.saturating_sub(unused);
+    /// Gives back what was admitted in `admitted_generation` and not started: no outcome will be
+    /// reported for it. If the breaker has moved on, its slots are gone, and this does nothing.
+    pub fn give_back(&mut self, unused: u32, admitted_generation: u64) {
+        if admitted_generation == self.generation {
+            self.probing.out = self.probing.out.saturating_sub(unused);
+        }
     }
 
     /// Takes in the outcome of a call that started in `started_generation`.

@@ -4,7 +4,7 @@
 //! receive nothing more, give back what has not started, let finish what runs, call it off when time
 //! is up, leave it behind at last.
 
-use super::Pump;
+use super::{Ended, Pump};
 use crate::{Counts, Invoke, clock, control::WorkerPhase};
 use forebay_contract::{Source, SourceError};
 use forebay_policy::{Lifecycle, Moment, Phase, Signal};
@@ -150,7 +150,7 @@ impl<S: Source, I> Drop for Pump<S, I> {
     fn drop(&mut self) {
         for (_, running) in &self.running {
             running.task.abort();
-            self.signals.push((Signal::Neutral, running.generation));
+            self.signals.push(Ended::one(Signal::Neutral, running.generation));
         }
         self.gate.complete(&mut self.signals, clock::now());
     }

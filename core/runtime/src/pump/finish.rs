@@ -1,12 +1,12 @@
 //! Finishing: what a handler came to becomes a verdict, and the verdict goes to the settler.
 
-use super::{Finished, Held, Pump, Unit};
+use super::{Ended, Finished, Held, Pump, Unit};
 use crate::{
     Invoke, clock,
     invoke::Called,
     verdict::{Judgement, Outcome, judge},
 };
-use forebay_contract::{Failure, Settlement, Source, SourceError, Verdict};
+use forebay_contract::{Failure, MessageId, Settlement, Source, SourceError, Verdict};
 use forebay_policy::{After, FuseAnswer, FuseEvent, FuseState, Moment, Signal};
 use std::{
     mem,
@@ -27,7 +27,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         };
         if running.lost && !matches!(called, Called::One(Outcome::Done)) {
             // Somebody else has the messages: no verdict of ours would count.
-            self.signals.push((Signal::Neutral, running.generation));
+            self.signals.push(Ended::one(Signal::Neutral, running.generation));
             return self.forget(running.unit);
         }
         self.finish(running.unit, called, took, running.generation);
@@ -49,7 +49,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             Called::Each(outcomes) => outcomes,
             Called::Together(outcome) if can_split(&outcome) => {
                 let signal = signal_of(&outcome, took);
-                self.signals.push((signal, generation));
+                self.signals.push(Ended::one(signal, generation));
                 return self.split(unit);
             }
             Called::Together(outcome) => unit.iter().map(|_| again(&outcome)).collect(),
@@ -58,7 +58,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         for (held, outcome) in unit.into_iter().zip(outcomes) {
             signal = worse(signal, self.conclude(held, outcome, took));
         }
-        self.signals.push((signal, generation));
+        self.signals.push(Ended::one(signal, generation));
     }
 
     fn finish_one(
@@ -70,7 +70,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     ) {
         let held = unit.pop().expect("a unit has at least one message");
         let signal = self.conclude(held, outcome, took);
-        self.signals.push((signal, generation));
+        self.signals.push(Ended::one(signal, generation));
     }
 
     /// Halves a batch that failed as a whole; the halves run next, each as a call of its own.
@@ -85,11 +85,17 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         self.halves.push_front(unit);
     }
 
+    /// A handler did its work.
+    #[inline]
+    pub(super) fn done(&mut self, held: Held<S::Receipt>) {
+        self.fuse_hears(FuseEvent::Success);
+        self.judged(held, After::Next, Verdict::Ack);
+    }
+
     fn conclude(&mut self, held: Held<S::Receipt>, outcome: Outcome, took: Duration) -> Signal {
         // The common case, without the wall clock and a random number that only failures need.
         if matches!(outcome, Outcome::Done) {
-            self.fuse_hears(FuseEvent::Success);
-            self.settle(held, Verdict::Ack);
+            self.done(held);
             return Signal::Success(took);
         }
         let (now, random) = (SystemTime::now(), self.random.u64(..));
@@ -114,6 +120,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         }
     }
 
+    #[inline]
     fn fuse_hears(&mut self, event: FuseEvent) {
         // Successes on a sound fuse are the common case, and need no clock.
         if matches!(event, FuseEvent::Success) && self.fuse.note_success() {
@@ -128,18 +135,23 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     /// Puts a verdict into the outbox, and lets the message's lane go on.
     pub(super) fn settle(&mut self, held: Held<S::Receipt>, verdict: Verdict) {
-        if let Some(lane) = held.lane {
-            let comes_back = matches!(
-                verdict,
-                Verdict::Retry { .. } | Verdict::Postpone { .. } | Verdict::Release { .. }
-            );
-            let after = match comes_back {
-                true => After::Await(held.message.id.clone()),
-                false => After::Next,
-            };
+        let comes_back = matches!(
+            verdict,
+            Verdict::Retry { .. } | Verdict::Postpone { .. } | Verdict::Release { .. }
+        );
+        let after = match comes_back {
+            true => After::Await(held.message.id.clone()),
+            false => After::Next,
+        };
+        self.judged(held, after, verdict);
+    }
+
+    #[inline]
+    fn judged(&mut self, held: Held<S::Receipt>, after: After<MessageId>, verdict: Verdict) {
+        let Held { ticket, message, receipt, lane, .. } = held;
+        if let Some(lane) = lane {
             self.lanes.done(lane, after, clock::now);
         }
-        let Held { ticket, message, receipt, .. } = held;
         self.outbox.push(Settlement { receipt, message, verdict }, ticket);
     }
 

@@ -12,6 +12,10 @@ use tokio::time::Instant;
 
 /// A first poll longer than this is suspicious.
 const LONG: Duration = Duration::from_micros(100);
+/// So many polls share a look at the clock while they are brisk: all together shorter than `LONG`.
+const STRIDE: u32 = 8;
+/// So many brisk polls, each looked at, let them share.
+const BRISK: u32 = 64;
 /// So many short polls in between clear the record.
 const CALM: u32 = 4096;
 /// The longest rest is the poll's length, doubled so often.
@@ -26,22 +30,36 @@ pub(super) struct Hogs {
     strikes: u32,
     /// Short polls since the last long one.
     short: u32,
+    /// Brisk polls since the last that was not.
+    brisk: u32,
 }
 
 impl Hogs {
     pub(super) fn new(now: Instant) -> Self {
-        Self { inline_from: now, strikes: 0, short: CALM }
+        Self { inline_from: now, strikes: 0, short: CALM, brisk: 0 }
     }
 
     /// Whether a handler may be polled inline.
+    #[inline]
     pub(super) fn allow(&self, now: Instant) -> bool {
         now >= self.inline_from
     }
 
-    /// A handler was polled inline, and that took so long.
-    pub(super) fn polled(&mut self, took: Duration, now: Instant) {
-        if took <= LONG {
-            self.short = self.short.saturating_add(1);
+    /// How many polls may go by between two looks at the clock.
+    #[inline]
+    pub(super) fn stride(&self) -> u32 {
+        if self.brisk < BRISK { 1 } else { STRIDE }
+    }
+
+    /// Handlers were polled inline, and took so long together. Of several, a long one is known by
+    /// being longer than all could be together; where that is not sure, each is looked at again.
+    pub(super) fn polled(&mut self, polls: u32, took: Duration, now: Instant) {
+        self.brisk = match took * STRIDE <= LONG * polls {
+            true => self.brisk.saturating_add(polls),
+            false => 0,
+        };
+        if took <= LONG * polls {
+            self.short = self.short.saturating_add(polls);
             return;
         }
         self.strikes = if self.short < CALM { (self.strikes + 1).min(MAX_STRIKES) } else { 0 };
@@ -61,9 +79,9 @@ mod tests {
         let begun = Instant::now();
         let mut hogs = Hogs::new(begun);
         for _ in 0..3 {
-            hogs.polled(4 * MILLI, begun);
+            hogs.polled(1, 4 * MILLI, begun);
             assert!(!hogs.allow(begun + 3 * MILLI) && hogs.allow(begun + 4 * MILLI));
-            (0..CALM).for_each(|_| hogs.polled(Duration::from_micros(1), begun));
+            (0..CALM).for_each(|_| hogs.polled(1, Duration::from_micros(1), begun));
         }
     }
 
@@ -74,10 +92,10 @@ mod tests {
         while now - begun < 1000 * MILLI {
             if hogs.allow(now) {
                 // One long poll among a thousand short ones.
-                (0..999).for_each(|_| hogs.polled(Duration::from_micros(1), now));
+                (0..999).for_each(|_| hogs.polled(1, Duration::from_micros(1), now));
                 now += MILLI;
                 inline += MILLI;
-                hogs.polled(MILLI, now);
+                hogs.polled(1, MILLI, now);
             } else {
                 now += MILLI / 10;
             }

@@ -57,7 +57,12 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             return;
         }
         let mut inbox = std::mem::take(&mut self.inbox);
-        let bytes = inbox.iter().map(|delivery| delivery.message.size()).sum();
+        // One look at each message, while it is fresh from the source.
+        let (mut bytes, mut suspects) = (0, false);
+        for delivery in &inbox {
+            bytes += delivery.message.size();
+            suspects |= delivery.message.interrupted > 0;
+        }
         self.window.take(inbox.len(), bytes);
         self.shared.stats.received.add(inbox.len() as u64);
         let tickets = self.next_ticket..;
@@ -65,7 +70,6 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let entries = tickets.clone().zip(&inbox);
         self.keeper.keep(entries.map(|(ticket, d)| (ticket, &d.receipt, d.lease)));
 
-        let suspects = inbox.iter().any(|delivery| delivery.message.interrupted > 0);
         if suspects || self.caution.is_wary() {
             self.take_in_warily(tickets.zip(inbox.drain(..)).collect());
         } else {
@@ -198,8 +202,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let messages: Vec<_> = messages.into_iter().collect();
         let count = messages.len();
         let bytes = messages.iter().map(|held| held.message.size()).sum();
+        self.keeper.forget(messages.iter().map(|held| held.ticket));
         for held in messages {
-            self.keeper.forget(held.ticket);
             if let Some(lane) = held.lane {
                 self.lanes.done(lane, After::Next, clock::now);
             }

@@ -1,7 +1,7 @@
 //! The heart of a worker: one task that takes messages through receive, gate, handle and settle.
 //!
 //! ```text
-//!   intake.rs            start.rs                    finish.rs
+//!   intake.rs         start.rs     call.rs              finish.rs
 //!   receive -> lanes --> gate -> poll once inline --> judge --> outbox -> settler
 //!     ^                            |  pending?          ^                    |
 //!     |                            +-> task of its own -+                    |
@@ -12,8 +12,9 @@
 //! bookkeeping, and bookkeeping with one owner needs no locks. Why each handler is first polled right
 //! here: one that finishes without waiting never pays for a task. One that waits moves to a task of
 //! its own, where the runtime's threads share the load; and one that hogs the processor is noticed,
-//! after which handlers start as tasks at once (see [`start`]).
+//! after which handlers start as tasks at once (see [`call`]).
 
+mod call;
 mod caution;
 mod drain;
 mod finish;
@@ -29,7 +30,7 @@ use crate::{
     backoff::Backoff,
     clock,
     control::{Request, Shared},
-    gate::Gate,
+    gate::{Ended, Gate},
     invoke::Called,
     keeper::Keeper,
     settler::Outbox,
@@ -39,7 +40,7 @@ use bytes::Bytes;
 use caution::Caution;
 use drain::Drain;
 use forebay_contract::{Delivery, Message, MessageId, Scope, Source, Want};
-use forebay_policy::{Batcher, Fuse, LaneToken, Lanes, Moment, RetryPolicy, Signal};
+use forebay_policy::{Batcher, Fuse, LaneToken, Lanes, Moment, RetryPolicy};
 use hogs::Hogs;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -137,12 +138,13 @@ pub(crate) struct Pump<S: Source, I> {
 
     /// Judged, and to go to the settler and the gate at the end of this round.
     outbox: Outbox<S::Receipt>,
-    signals: Vec<(Signal, u64)>,
+    signals: Vec<Ended>,
     settler: mpsc::UnboundedSender<Outbox<S::Receipt>>,
     empties: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
 
     inbox: Vec<Delivery<S::Receipt>>,
-    cancellations: Vec<Cancellation>,
+    /// For the next call that has to be spawned; those that end at once leave it as it was.
+    cancellation: Cancellation,
     random: fastrand::Rng,
     next_ticket: u64,
     hogs: Hogs,
@@ -214,7 +216,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             settler: parts.settler,
             empties: parts.empties,
             inbox: Vec::new(),
-            cancellations: Vec::new(),
+            cancellation: Cancellation::default(),
             random: fastrand::Rng::new(),
             next_ticket: 0,
             hogs: Hogs::new(Instant::now()),
