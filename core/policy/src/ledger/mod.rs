@@ -286,9 +286,22 @@ impl Ledger {
         self.high.abs_diff(self.next())
     }
 
-    /// The next offset to read, as a commit would say now.
-    fn next(&self) -> i64 {
+    /// The next offset to read, as a commit would say now: the lowest that is not done.
+    #[must_use]
+    pub fn next(&self) -> i64 {
         self.open.first().unwrap_or(self.high)
+    }
+
+    /// Whether an offset is known and not done.
+    #[must_use]
+    pub fn is_open(&self, offset: i64) -> bool {
+        self.open.contains(offset)
+    }
+
+    /// How many offsets below the high water are not done: in flight, or owed by the last owner.
+    #[must_use]
+    pub fn outstanding(&self) -> u64 {
+        self.open.iter().map(|run| run.end.abs_diff(run.start)).sum()
     }
 
     /// Writes the map and notes its size; one that has no room counts as filling it.

@@ -71,6 +71,8 @@ fn a_restart_skips_what_is_done_and_nothing_else() {
     let (mut ledger, note) = Ledger::assign(EPOCH, Some(offset), Some(&metadata));
     assert_eq!(note, AssignNote::Restored { done: 3 });
     assert_eq!((ledger.incomplete(), ledger.gap()), (0, 6));
+    assert_eq!((ledger.next(), ledger.outstanding()), (10, 3));
+    assert!(ledger.is_open(11) && !ledger.is_open(12) && !ledger.is_open(9));
     let received: Vec<_> = (10..18).map(|offset| ledger.received(offset)).collect();
     let (fresh, done) = (Received::Fresh, Received::AlreadyDone);
     assert_eq!(received, [fresh, fresh, done, done, fresh, done, fresh, fresh]);

@@ -1,0 +1,230 @@
+//! Settings of librdkafka, for each kind of client that the adapter makes.
+//!
+//! What the promises rest on is set here and cannot be set otherwise: a commit that librdkafka makes
+//! by itself would lose messages, a producer that is not idempotent would double or reorder them.
+
+use crate::{GroupProtocol, KafkaError, KafkaOptions, Tls};
+use rdkafka::ClientConfig;
+use std::path::Path;
+
+/// What may not be set by hand, and why.
+const OWNED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "it is `brokers` of the options"),
+    ("metadata.broker.list", "it is `brokers` of the options"),
+    ("group.id", "it is `group` of the options"),
+    ("group.instance.id", "it is `instance_id` of the options"),
+    ("group.protocol", "it is `protocol` of the options"),
+    ("session.timeout.ms", "it is `session_timeout` of the options"),
+    ("security.protocol", "it follows from `security` of the options"),
+    ("sasl.mechanism", "it is part of `security` of the options"),
+    ("sasl.mechanisms", "it is part of `security` of the options"),
+    ("sasl.username", "it is part of `security` of the options"),
+    ("sasl.password", "it is part of `security` of the options"),
+    ("message.max.bytes", "it is `max_message_bytes` of the options"),
+    ("queued.max.messages.kbytes", "it is `fetch_kbytes` of the options"),
+    ("message.timeout.ms", "it is `publish_timeout` of the options"),
+    ("delivery.timeout.ms", "it is `publish_timeout` of the options"),
+    ("enable.auto.commit", "offsets are committed only when their messages are done"),
+    ("auto.commit.interval.ms", "offsets are committed only when their messages are done"),
+    ("auto.commit.enable", "offsets are committed only when their messages are done"),
+    ("enable.auto.offset.store", "offsets are committed only when their messages are done"),
+    ("offset.store.method", "offsets are kept in the broker"),
+    ("auto.offset.reset", "what was never committed is read from the start, so that none is lost"),
+    ("topic.auto.offset.reset", "what was never committed is read from the start"),
+    ("partition.assignment.strategy", "partitions that stay must not stall: cooperative-sticky"),
+    ("enable.partition.eof", "the adapter decides it"),
+    ("allow.auto.create.topics", "topics are created by `create` of the options only"),
+    ("acks", "a message is confirmed when all replicas in sync have it"),
+    ("request.required.acks", "a message is confirmed when all replicas in sync have it"),
+    ("enable.idempotence", "without it, a lost answer doubles or reorders messages"),
+    ("transactional.id", "the adapter does not produce in transactions"),
+    ("isolation.level", "what a transaction has aborted was never sent"),
+    ("log.queue", "the adapter reads the log"),
+];
+
+/// What all clients have in common.
+fn common(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &options.brokers);
+    config.set("client.id", "forebay");
+    // Away brokers are tried again soon; the default goes up to 10 s.
+    config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "2000");
+    config.set("socket.keepalive.enable", "true");
+    let security = &options.security;
+    let protocol = match (&security.tls, &security.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    if let Some(Tls { ca, certificate, key }) = &security.tls {
+        file(&mut config, "ssl.ca.location", ca.as_deref())?;
+        file(&mut config, "ssl.certificate.location", certificate.as_deref())?;
+        file(&mut config, "ssl.key.location", key.as_deref())?;
+    }
+    if let Some(sasl) = &security.sasl {
+        config.set("sasl.mechanisms", sasl.mechanism.as_str());
+        config.set("sasl.username", &sasl.username).set("sasl.password", &sasl.password);
+    }
+    Ok(config)
+}
+
+fn file(config: &mut ClientConfig, setting: &str, path: Option<&Path>) -> Result<(), KafkaError> {
+    let Some(path) = path else { return Ok(()) };
+    let fail = |why: &str| KafkaError::Setting {
+        setting: format!("security.tls ({setting})"),
+        value: format!("`{}`", path.display()),
+        why: why.into(),
+    };
+    if !path.is_file() {
+        return Err(fail("there is no such file that can be read"));
+    }
+    let text = path.to_str().ok_or_else(|| fail("the path has to be UTF-8"))?;
+    config.set(setting, text);
+    Ok(())
+}
+
+/// The raw settings go in last, so that they win over our defaults, and lose to what is owned.
+fn with_raw(
+    mut config: ClientConfig,
+    options: &KafkaOptions,
+    fits: fn(&str) -> bool,
+) -> Result<ClientConfig, KafkaError> {
+    for (setting, value) in &options.raw {
+        if let Some((_, why)) = OWNED.iter().find(|(owned, _)| owned == setting) {
+            return Err(KafkaError::Owned { setting: setting.clone(), why });
+        }
+        if fits(setting) {
+            config.set(setting, value);
+        }
+    }
+    Ok(config)
+}
+
+/// Settings that only producers have; a consumer would warn of them.
+fn is_for_producers(setting: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "linger.ms",
+        "batch.size",
+        "batch.num.messages",
+        "partitioner",
+        "retries",
+        "message.send.max.retries",
+        "retry.backoff.ms",
+        "retry.backoff.max.ms",
+        "request.timeout.ms",
+        "delivery.report.only.error",
+        "sticky.partitioning.linger.ms",
+        "enable.gapless.guarantee",
+        "transaction.timeout.ms",
+    ];
+    NAMES.contains(&setting)
+        || setting.starts_with("queue.buffering.")
+        || setting.starts_with("compression.")
+}
+
+/// Settings that only consumers have; a producer would warn of them.
+fn is_for_consumers(setting: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
+        "coordinator.query.interval.ms",
+        "queued.min.messages",
+        "check.crcs",
+        "client.rack",
+    ];
+    NAMES.contains(&setting) || setting.starts_with("fetch.") || setting.starts_with("group.")
+}
+
+/// A consumer that is in no group yet: for what is asked of the brokers, and as the base of all others.
+pub(crate) fn reader(options: &KafkaOptions, group: &str) -> Result<ClientConfig, KafkaError> {
+    let mut config = common(options)?;
+    config.set("group.id", group);
+    config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+    config.set("auto.offset.reset", "earliest").set("allow.auto.create.topics", "false");
+    config.set("isolation.level", "read_committed");
+    config.set("queued.max.messages.kbytes", options.fetch_kbytes.to_string());
+    // The default of one second makes a small queue run dry.
+    config.set("fetch.queue.backoff.ms", "10");
+    config.set("fetch.error.backoff.ms", "100");
+    config.set("fetch.wait.max.ms", "250");
+    with_raw(config, options, |setting| !is_for_producers(setting))
+}
+
+/// The consumer of a worker.
+pub(crate) fn worker(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
+    let mut config = reader(options, &options.group)?;
+    let set = |config: &mut ClientConfig, setting: &str, value: &str| {
+        if !options.raw.contains_key(setting) {
+            config.set(setting, value);
+        }
+    };
+    match options.protocol {
+        GroupProtocol::Classic => {
+            config.set("partition.assignment.strategy", "cooperative-sticky");
+            config.set("session.timeout.ms", options.session_timeout.as_millis().to_string());
+            // Members hear of a rebalance by their heartbeats.
+            let beat = (options.session_timeout.as_millis() / 4).clamp(100, 1000);
+            set(&mut config, "heartbeat.interval.ms", &beat.to_string());
+        }
+        GroupProtocol::Consumer => {
+            config.set("group.protocol", "consumer");
+        }
+    }
+    if let Some(id) = &options.instance_id {
+        config.set("group.instance.id", id);
+    }
+    Ok(config)
+}
+
+/// A producer. `timeout` is how long a message may take to be confirmed, in milliseconds; 0: for
+/// ever.
+pub(crate) fn producer(options: &KafkaOptions, timeout: u128) -> Result<ClientConfig, KafkaError> {
+    let mut config = common(options)?;
+    config.set("enable.idempotence", "true").set("acks", "all");
+    config.set("message.timeout.ms", timeout.to_string());
+    config.set("message.max.bytes", options.max_message_bytes.to_string());
+    // As Java's clients place keys, so that producers of both kinds can share a topic.
+    config.set("partitioner", "murmur2_random");
+    config.set("linger.ms", "2");
+    with_raw(config, options, |setting| !is_for_consumers(setting))
+}
+
+/// A client for creating topics.
+pub(crate) fn admin(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
+    with_raw(common(options)?, options, |setting| {
+        !is_for_consumers(setting) && !is_for_producers(setting)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
+
+    #[test]
+    fn what_the_promises_rest_on_cannot_be_set() {
+        let mut options = KafkaOptions::new("localhost:1", "t");
+        for (setting, _) in OWNED {
+            options.raw = [((*setting).to_owned(), "x".to_owned())].into();
+            for config in [worker(&options), producer(&options, 0), admin(&options)] {
+                let said = config.unwrap_err().to_string();
+                assert!(said.contains(setting), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_raw_setting_wins_over_a_default_and_a_wrong_one_is_named() {
+        let mut options = KafkaOptions::new("localhost:1", "t");
+        options.raw = [("heartbeat.interval.ms".to_owned(), "77".to_owned())].into();
+        assert_eq!(worker(&options).unwrap().get("heartbeat.interval.ms"), Some("77"));
+        assert_eq!(producer(&options, 0).unwrap().get("heartbeat.interval.ms"), None);
+        options.raw = [("no.such.setting".to_owned(), "1".to_owned())].into();
+        let made: Result<BaseConsumer<DefaultConsumerContext>, _> =
+            worker(&options).unwrap().create();
+        let said = KafkaError::new("x", &made.err().unwrap()).to_string();
+        assert!(said.contains("no.such.setting"), "{said}");
+    }
+}

@@ -1,0 +1,242 @@
+//! The dead letters: partition 0 of their topic, read by a group of their own (`<group>.dead`) whose
+//! ledger says which of them have been redriven or purged.
+//!
+//! Kafka cannot delete a record out of the midst of others. What has been taken out is marked as done
+//! in the metadata of the group's commit, just as a worker marks its messages, so it does not appear
+//! again. One partition, so that the letters are in the order of death.
+
+use crate::{
+    KafkaError, KafkaOptions, committed,
+    copy::Outcome,
+    producer::{Producer, Record},
+    reader::Reader,
+    records::{self, Read},
+    topics::Topics,
+};
+use forebay_contract::{
+    Carried, DeadFilter, DeadId, DeadLetter, DeadOrigin, DeadReason,
+};
+use forebay_policy::{Ledger, Received};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer},
+    types::RDKafkaErrorCode as Code,
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+/// How many letters are moved before that is committed.
+const CHUNK: usize = 200;
+
+/// See the module's documentation. Its calls block.
+#[derive(Debug)]
+pub(crate) struct Graveyard {
+    options: Arc<KafkaOptions>,
+    topics: Arc<Topics>,
+    /// One call at a time: two would overwrite each other's marks.
+    reader: Mutex<Reader>,
+}
+
+impl Graveyard {
+    pub(crate) fn new(options: &Arc<KafkaOptions>, topics: &Arc<Topics>) -> Result<Self, KafkaError> {
+        let group = format!("{}.dead", options.group);
+        let reader = Mutex::new(Reader::new(options, &group)?);
+        Ok(Self { options: options.clone(), topics: topics.clone(), reader })
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn list(
+        &self,
+        filter: &DeadFilter,
+        after: Option<&DeadId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, KafkaError> {
+        let after = after.map_or(Ok(-1), position)?;
+        let mut letters = Vec::new();
+        self.visit(&mut self.reader(), |offset, letter| {
+            if letters.len() < limit && offset > after && filter.matches(&letter) {
+                letters.push(letter);
+            }
+            letters.len() < limit
+        })?;
+        Ok(letters)
+    }
+
+    /// How many there are, about.
+    pub(crate) fn count(&self) -> Result<u64, KafkaError> {
+        let reader = self.reader();
+        let (ledger, start) = self.ledger(&reader)?;
+        let place = [(self.topics.dead.to_string(), 0)];
+        let ends = committed::ends(&reader.consumer, &place, self.options.request_timeout)?;
+        let (low, high) = ends.first().copied().unwrap_or_default();
+        let all = high.saturating_sub(start.max(low)).max(0).unsigned_abs();
+        Ok(all.saturating_sub(ledger.gap() - ledger.outstanding()))
+    }
+
+    pub(crate) fn redrive(
+        &self,
+        producer: &Producer,
+        filter: &DeadFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, KafkaError> {
+        let mut reader = self.reader();
+        let (mut ledger, found) = self.find(&mut reader, filter, limit)?;
+        let mut moved = Vec::with_capacity(found.len());
+        for chunk in found.chunks(CHUNK) {
+            let outcomes = self.send(producer, chunk);
+            let mut failed = None;
+            for ((offset, letter), outcome) in chunk.iter().zip(outcomes) {
+                match outcome {
+                    Outcome::Confirmed { .. } => {
+                        ledger.done(0, *offset);
+                        moved.push(letter.clone());
+                    }
+                    Outcome::TooLate => {}
+                    Outcome::Failed(code) => failed = Some(code),
+                }
+            }
+            self.commit(&reader, &mut ledger)?;
+            if let Some(code) = failed {
+                let what = format!("moving dead letters into `{}`", self.topics.main());
+                return Err(KafkaError::from_code(what, code));
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Sends letters back, all at once, and waits for the answers.
+    fn send(&self, producer: &Producer, chunk: &[(i64, DeadLetter)]) -> Vec<Outcome> {
+        let (answers, outcomes) = mpsc::channel();
+        for (i, (_, letter)) in chunk.iter().enumerate() {
+            let message = &letter.message;
+            let state = Carried { key: None, ..Carried::of(message).redriven() }
+                .state(records::room(message, self.options.max_message_bytes));
+            let record = Record {
+                topic: self.topics.main(),
+                partition: None,
+                key: message.key.as_ref(),
+                payload: Some(&message.payload),
+                headers: records::headers(Some(&message.id), state.as_deref(), &message.headers),
+            };
+            let answers = answers.clone();
+            producer.send(record, Box::new(move |outcome| drop(answers.send((i, outcome)))));
+        }
+        drop(answers);
+        let mut all = vec![Outcome::Failed(Code::Unknown); chunk.len()];
+        for (i, outcome) in outcomes {
+            all[i] = outcome;
+        }
+        all
+    }
+
+    pub(crate) fn purge(&self, filter: &DeadFilter) -> Result<u64, KafkaError> {
+        let mut reader = self.reader();
+        let (mut ledger, found) = self.find(&mut reader, filter, usize::MAX)?;
+        for (offset, _) in &found {
+            ledger.done(0, *offset);
+        }
+        self.commit(&reader, &mut ledger)?;
+        Ok(found.len() as u64)
+    }
+
+    /// Those that match, and the ledger in which all that was read is in flight.
+    fn find(
+        &self,
+        reader: &mut Reader,
+        filter: &DeadFilter,
+        limit: usize,
+    ) -> Result<(Ledger, Vec<(i64, DeadLetter)>), KafkaError> {
+        let mut found = Vec::new();
+        let ledger = self.visit(reader, |offset, letter| {
+            if found.len() < limit && filter.matches(&letter) {
+                found.push((offset, letter));
+            }
+            found.len() < limit
+        })?;
+        Ok((ledger, found))
+    }
+
+    /// Shows all letters that are left, oldest first, until the visitor has seen enough.
+    fn visit(
+        &self,
+        reader: &mut Reader,
+        mut see: impl FnMut(i64, DeadLetter) -> bool,
+    ) -> Result<Ledger, KafkaError> {
+        let (mut ledger, start) = self.ledger(reader)?;
+        let topic = &self.topics.dead;
+        reader.read(topic, 0, start, |read| {
+            let offset = read.offset;
+            match ledger.received(offset) {
+                Received::Fresh => see(offset, letter(read, topic)),
+                _ => true,
+            }
+        })?;
+        Ok(ledger)
+    }
+
+    /// What the group has committed, and where it goes on.
+    fn ledger(&self, reader: &Reader) -> Result<(Ledger, i64), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topics.dead, 0);
+        let committed = committed::read(&reader.consumer, list, self.options.request_timeout)?;
+        let committed = committed.first();
+        let offset = committed.and_then(|committed| committed.offset);
+        let metadata = committed.and_then(|committed| committed.metadata.as_deref());
+        let (ledger, note) = Ledger::assign(0, offset, metadata);
+        tracing::debug!(topic = %self.topics.dead, "dead letters: {note}");
+        Ok((ledger, offset.unwrap_or(0)))
+    }
+
+    fn commit(&self, reader: &Reader, ledger: &mut Ledger) -> Result<(), KafkaError> {
+        let Some(commit) = ledger.commit() else { return Ok(()) };
+        if commit.metadata.is_empty() && ledger.gap() > ledger.outstanding() {
+            return Err(KafkaError::Scattered { open: ledger.outstanding() });
+        }
+        let what = "noting which dead letters were taken out";
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition(&self.topics.dead, 0);
+        element
+            .set_offset(Offset::Offset(commit.offset))
+            .map_err(|fault| KafkaError::new(what, &fault))?;
+        element.set_metadata(&commit.metadata);
+        let end = Instant::now() + self.options.request_timeout;
+        loop {
+            match reader.consumer.commit(&list, CommitMode::Sync) {
+                Ok(()) => break,
+                Err(fault) if Instant::now() > end => return Err(KafkaError::new(what, &fault)),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+        ledger.committed(commit.offset);
+        Ok(())
+    }
+}
+
+fn position(id: &DeadId) -> Result<i64, KafkaError> {
+    id.0.strip_prefix("0:").and_then(|offset| offset.parse().ok()).ok_or_else(|| {
+        KafkaError::Setting {
+            setting: "after".into(),
+            value: format!("`{id}`"),
+            why: "a dead letter of Kafka is named by partition and offset, such as `0:17`".into(),
+        }
+    })
+}
+
+/// A record as a dead letter. One that is not ours (nothing says how it died) is shown all the same.
+fn letter(read: Read, topic: &str) -> DeadLetter {
+    let Read { offset, message, since, carried_death, .. } = read;
+    let message = Arc::unwrap_or_clone(message);
+    let (reason, origin, died_at) = match carried_death {
+        Some(death) => (death.reason, death.origin, death.at),
+        None => {
+            let origin = DeadOrigin { queue: topic.into(), position: format!("0:{offset}") };
+            (DeadReason::Permanent, origin, since.unwrap_or(UNIX_EPOCH))
+        }
+    };
+    DeadLetter { id: DeadId(format!("0:{offset}").into()), message, reason, origin, died_at }
+}

@@ -1,0 +1,315 @@
+//! Partitions that come and go, and what is committed of them.
+//!
+//! | event | what happens |
+//! |---|---|
+//! | given to us | the commit is read, its done map taken over; reading starts there, in a new scope |
+//! | taken away | the runtime is told; what is not out is dropped; what is out may end within a bound; commit; gone |
+//! | lost (too late to commit) | gone at once |
+//! | closed | as taken away, without the wait: the runtime has drained |
+//!
+//! librdkafka fetches nothing for any partition while it waits for us to let go of some. So the bound
+//! is what the others stall at most.
+
+use crate::{
+    assigned::Assigned,
+    committed::{self, Committed},
+    poller::{COMMIT_EVERY, Noted, Poller, Queue},
+};
+use forebay_contract::{Scope, SourceEvent};
+use forebay_policy::{AssignNote, Ledger};
+use rdkafka::{Offset, TopicPartitionList, consumer::{CommitMode, Consumer}, error::KafkaError as Fault};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A commit that was not answered for so long is taken to be lost.
+const COMMIT_LOST: Duration = Duration::from_secs(30);
+
+/// How often the committed offsets are asked for before a partition is taken without its done map.
+const TRIES: u32 = 3;
+
+/// Partitions on their way out.
+pub(crate) struct Revoking {
+    list: TopicPartitionList,
+    scopes: Vec<u64>,
+    until: Instant,
+    /// The last commit for them has been sent.
+    committed: Option<Instant>,
+}
+
+impl Poller {
+    /// Partitions are given to us.
+    pub(crate) fn assign(&mut self, list: &TopicPartitionList) {
+        let commits = self.ask_committed(list);
+        let mut starts = TopicPartitionList::with_capacity(list.count());
+        for element in list.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            let commit = commits.iter().find(|c| c.topic == topic && c.partition == partition);
+            self.take_over(topic, partition, commit);
+            // What was never committed begins at the start, as `auto.offset.reset` says.
+            let offset = commit.and_then(|commit| commit.offset);
+            let start = offset.map_or(Offset::Invalid, Offset::Offset);
+            if let Err(fault) = starts.add_partition_offset(topic, partition, start) {
+                tracing::error!(topic, partition, "{fault}");
+            }
+        }
+        if let Err(fault) = self.consumer.incremental_assign(&starts) {
+            tracing::error!("taking partitions: {fault}");
+        }
+        self.shared.lock().rebalances += 1;
+        self.shared.assigned.notify_waiters();
+        self.is_up();
+        tracing::info!(
+            group = self.options.group, partitions = list.count(), "partitions were given to this worker"
+        );
+    }
+
+    fn ask_committed(&self, list: &TopicPartitionList) -> Vec<Committed> {
+        if list.count() == 0 {
+            return Vec::new();
+        }
+        for _ in 0..TRIES {
+            let mut ask = TopicPartitionList::with_capacity(list.count());
+            for element in list.elements() {
+                ask.add_partition(element.topic(), element.partition());
+            }
+            match committed::read(&self.consumer, ask, self.options.request_timeout / TRIES) {
+                Ok(commits) => return commits,
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        tracing::warn!("what was done beyond the commits is not known, and may come again");
+        Vec::new()
+    }
+
+    /// Makes a partition ours: its ledger, its queue.
+    fn take_over(&mut self, topic: &str, partition: i32, commit: Option<&Committed>) {
+        let Some(index) = self.topics.index(topic) else { return };
+        self.scopes += 1;
+        let scope = self.scopes;
+        let offset = commit.and_then(|commit| commit.offset);
+        let metadata = commit.and_then(|commit| commit.metadata.as_deref());
+        let (ledger, note) = Ledger::assign(scope, offset, metadata);
+        match note {
+            AssignNote::NoCommit | AssignNote::NoMap | AssignNote::Restored { .. } => {
+                tracing::debug!(topic, partition, ?offset, "{note}");
+            }
+            // Messages may repeat; an operator may want to know why.
+            _ => tracing::warn!(topic, partition, ?offset, "{note}; the offset is honoured"),
+        }
+        let attempts = if index == 0 { self.noted_attempts(partition, offset) } else { HashMap::new() };
+        let Some(mut queue) = self.consumer.split_partition_queue(topic, partition) else {
+            tracing::error!(topic, partition, "librdkafka has no queue for this partition");
+            return;
+        };
+        let filled = Arc::new(AtomicBool::new(true));
+        let (flag, waker) = (filled.clone(), self.shared.clone());
+        queue.set_nonempty_callback(move || {
+            flag.store(true, std::sync::atomic::Ordering::Release);
+            waker.wake_thread();
+        });
+        let topic = self.topics.read[index].clone();
+        self.queues.push(Queue { scope, topic, queue, filled, attempts });
+        let assigned = Assigned::new(index, partition, ledger, self.options.order);
+        self.shared.lock().assign(assigned);
+    }
+
+    /// With order: the attempts of messages that waited in their lanes when their worker went.
+    fn noted_attempts(&mut self, partition: i32, from: Option<i64>) -> HashMap<i64, Noted> {
+        let mut noted = HashMap::new();
+        let (Some(reader), Some(topic)) = (&mut self.attempts, &self.topics.attempts) else {
+            return noted;
+        };
+        let result = reader.read(topic, partition, 0, |read| {
+            let key = read.message.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
+            if let Some(offset) = key.and_then(|key| key.parse::<i64>().ok())
+                && from.is_none_or(|from| offset >= from)
+            {
+                if read.message.history.notes().is_empty() {
+                    noted.remove(&offset);
+                } else {
+                    noted.insert(offset, Noted { message: read.message, due: read.due });
+                }
+            }
+            true
+        });
+        if let Err(error) = result {
+            tracing::warn!(partition, "attempts of waiting messages begin anew: {error}");
+        }
+        noted
+    }
+
+    /// Partitions are taken away.
+    pub(crate) fn begin_revoking(&mut self, list: TopicPartitionList) {
+        let lost = self.consumer.assignment_lost();
+        let within = if lost { Duration::ZERO } else { self.options.revoke_wait };
+        let until = Instant::now() + within;
+        let mut scopes = Vec::new();
+        {
+            let mut state = self.shared.lock();
+            for element in list.elements() {
+                let Some(index) = self.topics.index(element.topic()) else { continue };
+                if let Some(scope) = state.scope_of(index, element.partition()) {
+                    state.leave(scope);
+                    scopes.push(scope);
+                    state.events.push_back(SourceEvent::Revoking { scope: Scope(scope), within });
+                }
+            }
+        }
+        self.shared.happened.notify_one();
+        self.queues.retain(|queue| !scopes.contains(&queue.scope));
+        tracing::info!(
+            group = self.options.group, partitions = scopes.len(), lost, "partitions are taken away"
+        );
+        let committed = lost.then(Instant::now);
+        self.revoking = Some(Revoking { list, scopes, until, committed });
+    }
+
+    /// Lets go of partitions once nothing of them is out, or their time is up.
+    pub(crate) fn go_on_revoking(&mut self, now: Instant) {
+        let Some(revoking) = &mut self.revoking else { return };
+        if revoking.committed.is_none() {
+            let out: usize = {
+                let mut state = self.shared.lock();
+                let out = |scope: &u64| state.partition(*scope).map_or(0, |partition| partition.out);
+                revoking.scopes.iter().map(out).sum()
+            };
+            if (out > 0 && now < revoking.until) || self.committing.is_some_and(|_| now < revoking.until)
+            {
+                return;
+            }
+            if out > 0 {
+                tracing::warn!(messages = out, "partitions go while messages of theirs are out: those will repeat");
+            }
+            revoking.committed = Some(now);
+            self.send_commit(now);
+        }
+        // The answer, or a moment.
+        let Some(revoking) = &self.revoking else { return };
+        let waited = revoking.committed.map(|sent| now.saturating_duration_since(sent));
+        if self.committing.is_some() && waited.is_some_and(|waited| waited < Duration::from_millis(500)) {
+            return;
+        }
+        let Some(revoking) = self.revoking.take() else { return };
+        {
+            let mut state = self.shared.lock();
+            for scope in revoking.scopes {
+                state.lose(scope);
+                state.events.push_back(SourceEvent::Lost(Scope(scope)));
+            }
+            state.rebalances += 1;
+        }
+        self.shared.happened.notify_one();
+        self.shared.assigned.notify_waiters();
+        if let Err(fault) = self.consumer.incremental_unassign(&revoking.list) {
+            tracing::error!("letting go of partitions: {fault}");
+        }
+    }
+
+    /// Commits what has changed, if it is time and no commit is on its way.
+    pub(crate) fn commit(&mut self, now: Instant) {
+        if self.committing.is_some_and(|sent| now.saturating_duration_since(sent) > COMMIT_LOST) {
+            self.committing = None;
+        }
+        if now >= self.commit_at && self.committing.is_none() {
+            self.send_commit(now);
+            self.commit_at = now + COMMIT_EVERY;
+        }
+    }
+
+    fn send_commit(&mut self, now: Instant) {
+        let mut list = TopicPartitionList::new();
+        {
+            let mut state = self.shared.lock();
+            for partition in &mut state.partitions {
+                partition.trim();
+                let Some(commit) = partition.ledger.commit() else { continue };
+                let topic = &self.topics.read[partition.topic];
+                let mut element = list.add_partition(topic, partition.partition);
+                if let Err(fault) = element.set_offset(Offset::Offset(commit.offset)) {
+                    tracing::error!(topic = &**topic, "offset {}: {fault}", commit.offset);
+                    return;
+                }
+                element.set_metadata(&commit.metadata);
+            }
+        }
+        if list.count() == 0 {
+            return;
+        }
+        match self.consumer.commit(&list, CommitMode::Async) {
+            Ok(()) => self.committing = Some(now),
+            Err(fault) => tracing::debug!("committing: {fault}; the next commit covers it"),
+        }
+    }
+
+    /// A commit is answered.
+    pub(crate) fn committed(&mut self, answer: Result<Vec<(String, i32, i64)>, Fault>) {
+        self.committing = None;
+        let taken = match answer {
+            Ok(taken) => taken,
+            // In a rebalance, or while the coordinator moves. What is still ours is committed again.
+            Err(fault) => return tracing::debug!("{fault}; the next commit covers it"),
+        };
+        self.is_up();
+        let mut state = self.shared.lock();
+        for (topic, partition, offset) in taken {
+            let Some(index) = self.topics.index(&topic) else { continue };
+            if let Some(scope) = state.scope_of(index, partition)
+                && let Some(assigned) = state.partition(scope)
+            {
+                assigned.ledger.committed(offset);
+            }
+        }
+    }
+
+    /// Commits all that is done, and leaves the group.
+    pub(crate) fn leave(&mut self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.producer.flush(left / 2);
+        while self.committing.is_some() && Instant::now() < deadline {
+            self.wait_a_little();
+        }
+        loop {
+            self.committing = None;
+            self.send_commit(Instant::now());
+            while self.committing.is_some() && Instant::now() < deadline {
+                self.wait_a_little();
+            }
+            let behind = |partition: &mut Assigned| partition.ledger.commit().is_some();
+            let more = self.shared.lock().partitions.iter_mut().any(behind);
+            if !more || Instant::now() >= deadline {
+                break;
+            }
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        {
+            let mut state = self.shared.lock();
+            let scopes: Vec<_> = state.partitions.iter().map(|partition| partition.scope).collect();
+            for scope in scopes {
+                state.lose(scope);
+            }
+        }
+        self.context.close();
+        self.queues.clear();
+        if let Some(Revoking { list, .. }) = self.revoking.take()
+            && let Err(fault) = self.consumer.incremental_unassign(&list)
+        {
+            tracing::debug!("leaving the group: {fault}");
+        }
+    }
+
+    fn wait_a_little(&mut self) {
+        thread::park_timeout(Duration::from_millis(10));
+        drop(self.consumer.poll(Duration::ZERO));
+        while let Some(note) = self.context.next() {
+            match note {
+                crate::context::Note::Committed(answer) => self.committed(answer),
+                crate::context::Note::Revoke(list) => self.begin_revoking(list),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Whether the topics are there, and creating them where that is asked for.
+
+use crate::{Create, KafkaError, KafkaOptions, committed, config, context::{Context, Note}, topics::Topics};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError as Fault,
+    types::RDKafkaErrorCode as Code,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Asks the brokers, without being a member of the group. Its calls block.
+pub(crate) struct Inspector {
+    pub(crate) consumer: BaseConsumer<Context>,
+    context: Context,
+    options: Arc<KafkaOptions>,
+}
+
+impl std::fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspector").finish_non_exhaustive()
+    }
+}
+
+impl Inspector {
+    /// `group` is whose offsets it can ask for.
+    pub(crate) fn new(options: &Arc<KafkaOptions>, group: &str) -> Result<Self, KafkaError> {
+        let context = Context::default();
+        let consumer = config::reader(options, group)?
+            .create_with_context(context.clone())
+            .map_err(|fault| KafkaError::new("making a consumer", &fault))?;
+        Ok(Self { consumer, context, options: options.clone() })
+    }
+
+    /// How long an answer may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.options.request_timeout
+    }
+
+    /// How many partitions a topic has; `None` where there is no such topic.
+    pub(crate) fn partitions(&self, topic: &str) -> Result<Option<i32>, KafkaError> {
+        let what = format!("looking for the topic `{topic}`");
+        let metadata = match self.consumer.fetch_metadata(Some(topic), self.options.request_timeout) {
+            Ok(metadata) => metadata,
+            Err(fault) => return Err(self.why(what, &fault)),
+        };
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
+        match found.error().map(Code::from) {
+            None => {
+                let led = found.partitions().iter().all(|partition| partition.leader() >= 0);
+                let count = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
+                Ok((led && count > 0).then_some(count))
+            }
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable) => {
+                Ok(None)
+            }
+            Some(code) => Err(KafkaError::from_code(what, code)),
+        }
+    }
+
+    /// The lowest and the highest offset of each of these partitions.
+    pub(crate) fn ends(&self, partitions: &[(String, i32)]) -> Result<Vec<(i64, i64)>, KafkaError> {
+        committed::ends(&self.consumer, partitions, self.options.request_timeout)
+    }
+
+    /// An error in the light of what the connections have met: a refused password, say, is only ever
+    /// seen there.
+    pub(crate) fn why(&self, what: String, fault: &Fault) -> KafkaError {
+        let passing = matches!(
+            fault.rdkafka_error_code(),
+            Some(
+                Code::BrokerTransportFailure
+                    | Code::AllBrokersDown
+                    | Code::OperationTimedOut
+                    | Code::Resolve
+                    | Code::Authentication
+                    | Code::SSL
+            )
+        );
+        if !passing {
+            return KafkaError::new(what, fault);
+        }
+        for _ in 0..20 {
+            drop(self.consumer.poll(Duration::ZERO));
+        }
+        let brokers = self.options.brokers.clone();
+        let mut detail = fault.to_string();
+        while let Some(note) = self.context.next() {
+            match note {
+                Note::Trouble(Code::Authentication, why) => {
+                    return KafkaError::Credentials { brokers, detail: why };
+                }
+                Note::Trouble(code, why) if code != Code::AllBrokersDown => detail = why,
+                _ => {}
+            }
+        }
+        KafkaError::Unreachable { brokers, detail }
+    }
+}
+
+/// Makes sure of all topics; returns how many partitions the queue itself has.
+pub(crate) async fn ensure(
+    inspector: &Arc<Inspector>,
+    options: &Arc<KafkaOptions>,
+    topics: &Arc<Topics>,
+) -> Result<i32, KafkaError> {
+    let missing = look(inspector, topics).await?;
+    if let Some(first) = missing.first() {
+        let Some(create) = options.create else {
+            let (topic, brokers) = (first.to_string(), options.brokers.clone());
+            return Err(KafkaError::MissingTopic { topic, brokers });
+        };
+        make(options, topics, &missing, create).await?;
+        wait(inspector, options, topics).await?;
+    }
+    check_attempts(inspector, topics).await
+}
+
+/// Names what is not there.
+async fn look(
+    inspector: &Arc<Inspector>,
+    topics: &Arc<Topics>,
+) -> Result<Vec<Arc<str>>, KafkaError> {
+    let (inspector, topics) = (inspector.clone(), topics.clone());
+    blocking(move || {
+        let mut missing = Vec::new();
+        for topic in topics.all() {
+            if inspector.partitions(topic)?.is_none() {
+                missing.push(topic.clone());
+            }
+        }
+        Ok(missing)
+    })
+    .await
+}
+
+async fn make(
+    options: &Arc<KafkaOptions>,
+    topics: &Topics,
+    missing: &[Arc<str>],
+    create: Create,
+) -> Result<(), KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = config::admin(options)?
+        .create()
+        .map_err(|fault| KafkaError::new("making a client to create topics", &fault))?;
+    let size = options.max_message_bytes.to_string();
+    let new = missing.iter().map(|topic| {
+        let is = |name: Option<&Arc<str>>| name == Some(topic);
+        let partitions = match () {
+            () if is(Some(topics.main())) || is(topics.attempts.as_ref()) => create.partitions,
+            () if is(Some(&topics.dead)) => 1,
+            () => options.retry_partitions,
+        };
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(create.replication))
+            .set("max.message.bytes", &size);
+        match () {
+            // They are kept until somebody decides.
+            () if is(Some(&topics.dead)) => new.set("retention.ms", "-1"),
+            () if is(topics.attempts.as_ref()) => new
+                .set("cleanup.policy", "compact")
+                .set("segment.ms", "600000")
+                .set("min.cleanable.dirty.ratio", "0.1"),
+            () => new,
+        }
+    });
+    let new: Vec<_> = new.collect();
+    let timeout = Some(options.request_timeout);
+    let asked = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
+    let answers = admin
+        .create_topics(&new, &asked)
+        .await
+        .map_err(|fault| KafkaError::new("creating topics", &fault))?;
+    for answer in answers {
+        match answer {
+            Ok(topic) => tracing::info!(topic, "created"),
+            // Another worker was faster.
+            Err((_, Code::TopicAlreadyExists)) => {}
+            Err((topic, code)) => {
+                return Err(KafkaError::from_code(format!("creating the topic `{topic}`"), code));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until all that was created has leaders.
+async fn wait(
+    inspector: &Arc<Inspector>,
+    options: &KafkaOptions,
+    topics: &Arc<Topics>,
+) -> Result<(), KafkaError> {
+    let end = Instant::now() + options.request_timeout;
+    loop {
+        let missing = look(inspector, topics).await?;
+        let Some(first) = missing.first() else { return Ok(()) };
+        if Instant::now() > end {
+            let what = format!("waiting for the topic `{first}` after creating it");
+            let detail = "it has no leader yet".to_owned();
+            return Err(KafkaError::Broker { what, detail, passing: true });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Attempts are noted in the partition with the number of the message's own.
+async fn check_attempts(
+    inspector: &Arc<Inspector>,
+    topics: &Arc<Topics>,
+) -> Result<i32, KafkaError> {
+    let (inspector, topics) = (inspector.clone(), topics.clone());
+    blocking(move || {
+        let main = inspector.partitions(topics.main())?.unwrap_or(1);
+        let Some(attempts) = &topics.attempts else { return Ok(main) };
+        let there = inspector.partitions(attempts)?.unwrap_or(1);
+        if there >= main {
+            return Ok(main);
+        }
+        Err(KafkaError::Setting {
+            setting: "order".into(),
+            value: format!(
+                "kept, and the topic `{attempts}` has {there} partitions where `{}` has {main}",
+                topics.main()
+            ),
+            why: format!("give `{attempts}` as many partitions"),
+        })
+    })
+    .await
+}
+
+/// Runs what blocks on a thread for that.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let detail = error.to_string();
+        Err(KafkaError::Broker { what: "asking Kafka".into(), detail, passing: false })
+    })
+}

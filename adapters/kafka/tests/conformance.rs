@@ -1,0 +1,83 @@
+//! The contract, case by case, on a real broker; each case has topics and a group of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use forebay_conformance::{Harness, Setup, Stop};
+use forebay_contract::{DeadFilter, DeadLetters};
+use forebay_kafka::{KafkaOptions, KafkaQueue, KafkaSource, Order};
+use std::time::{Duration, Instant};
+use support::{Process, Topic, variable};
+
+struct Kafka;
+
+impl Harness for Kafka {
+    type Queue = Topic;
+    type Source = KafkaSource;
+    type Sink = KafkaQueue;
+    type Dead = KafkaQueue;
+
+    async fn fresh(&self, setup: &Setup) -> Result<Topic, Stop> {
+        let mut options = support::options("conformance");
+        options.order = if setup.ordered { Order::Key } else { Order::None };
+        Ok(Topic::open(options).await?)
+    }
+
+    async fn open(&self, topic: &Topic, setup: &Setup) -> Result<KafkaSource, Stop> {
+        let source = topic.queue.source().await?;
+        if setup.ordered {
+            // Until each worker has its share: messages that are out when a partition moves come to
+            // both, as they do on Kafka.
+            let end = Instant::now() + Duration::from_secs(8);
+            while source.assigned().is_empty() && Instant::now() < end {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(source)
+    }
+
+    async fn sink(&self, topic: &Topic) -> Result<KafkaQueue, Stop> {
+        Ok(topic.queue.clone())
+    }
+
+    async fn dead(&self, topic: &Topic) -> Result<KafkaQueue, Stop> {
+        Ok(topic.queue.clone())
+    }
+
+    async fn restart(&self, topic: Topic) -> Result<Topic, Stop> {
+        Ok(topic.reopen().await?)
+    }
+
+    async fn redrive_killed_halfway(&self, topic: &Topic) -> Result<(), Stop> {
+        let name = topic.options.topic.clone();
+        let process = Process::start("child_that_redrives", &[("REDRIVE_TEST", &name)]);
+        process.wait_for_line("halfway");
+        let done = process.kill().iter().any(|line| line == "done");
+        if done { Err(Stop::fail("it was done before it was killed")) } else { Ok(()) }
+    }
+}
+
+/// Redrives one dead letter after the other, the second half slowly.
+#[tokio::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn child_that_redrives() {
+    let Some(name) = variable("REDRIVE_TEST") else { return };
+    let mut options: KafkaOptions = support::options("conformance");
+    options.group = format!("forebay-{name}");
+    (options.own_topics, options.topic) = (name.clone(), name);
+    let queue = KafkaQueue::open(options).await.unwrap();
+    for n in 0.. {
+        if n == 50 {
+            println!("halfway");
+        }
+        if queue.redrive(&DeadFilter::default(), 1).await.unwrap().moved.is_empty() {
+            println!("done");
+        }
+        if n >= 50 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+forebay_conformance::conformance_tests!(Kafka);
