@@ -5,20 +5,36 @@
 //! moment is settled again, with backoff, ahead of what came later; no attempt is charged for that.
 //! A message's room in the window is given back only here.
 
-use crate::{backoff::Backoff, keeper::Keeper, stats::Stats, window::Window};
-use forebay_contract::{SettleError, Settlement, Source, Verdict};
+use crate::{backoff::Backoff, keeper::Keeper, stats::Stats, verdict::comes_back, window::Window};
+use forebay_contract::{Message, Scope, SettleError, Settlement, Source, Verdict};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
 
+/// What a verdict is about, besides its message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    /// The hand-out's number, in the order of receipt.
+    pub(crate) number: u64,
+    pub(crate) scope: Scope,
+}
+
+/// A hand-out that was to come back, and will not as far as its source knows: the verdict came too
+/// late, or was refused.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    pub(crate) ticket: Ticket,
+    pub(crate) message: Arc<Message>,
+}
+
 /// Verdicts on their way, each with the ticket of its message. Two lists, so that the source sees
 /// just what concerns it, and nothing is moved on the way.
 #[derive(Debug)]
 pub(crate) struct Outbox<R> {
     settlements: Vec<Settlement<R>>,
-    tickets: Vec<u64>,
+    tickets: Vec<Ticket>,
 }
 
 impl<R> Default for Outbox<R> {
@@ -29,7 +45,7 @@ impl<R> Default for Outbox<R> {
 
 impl<R> Outbox<R> {
     #[inline]
-    pub(crate) fn push(&mut self, settlement: Settlement<R>, ticket: u64) {
+    pub(crate) fn push(&mut self, settlement: Settlement<R>, ticket: Ticket) {
         self.settlements.push(settlement);
         self.tickets.push(ticket);
     }
@@ -43,13 +59,17 @@ impl<R> Outbox<R> {
     }
 
     /// Removes all but those at `kept`, which is sorted. Returns the tickets of what is gone.
-    fn clear_but(&mut self, kept: &[usize]) -> impl Iterator<Item = u64> {
+    fn clear_but(&mut self, kept: &[usize]) -> impl Iterator<Item = Ticket> {
         for (to, at) in kept.iter().enumerate() {
             self.settlements.swap(to, *at);
             self.tickets.swap(to, *at);
         }
         self.settlements.truncate(kept.len());
         self.tickets.drain(kept.len()..)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Settlement<R>, Ticket)> {
+        self.settlements.iter().zip(self.tickets.iter().copied())
     }
 
     fn append(&mut self, other: &mut Self) {
@@ -64,6 +84,8 @@ pub(crate) struct Settler<S: Source> {
     pub(crate) inbox: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
     /// Emptied outboxes go back to the pump, to be filled again.
     pub(crate) empties: mpsc::UnboundedSender<Outbox<S::Receipt>>,
+    /// What will not come back, for the pump, whose lanes wait for it.
+    pub(crate) gone: mpsc::UnboundedSender<Gone>,
     pub(crate) window: Arc<Window>,
     pub(crate) keeper: Arc<Keeper<S::Receipt>>,
     pub(crate) stats: Arc<Stats>,
@@ -124,14 +146,14 @@ impl<S: Source> Settler<S> {
         // Where each stands that is to be settled again.
         let mut again = Vec::new();
         let mut results = results.into_iter();
-        for (at, settlement) in pending.settlements.iter().enumerate() {
+        for (at, (settlement, ticket)) in pending.iter().enumerate() {
             let over = match results.next() {
                 // What nearly all are, counted once for all of them.
                 Some(Ok(_)) if settlement.verdict == Verdict::Ack => {
                     acked += 1;
                     true
                 }
-                Some(result) => self.is_over(settlement, result),
+                Some(result) => self.is_over(settlement, ticket, result),
                 // An adapter that answers too few has not settled the rest.
                 None => false,
             };
@@ -143,7 +165,7 @@ impl<S: Source> Settler<S> {
             }
         }
         self.stats.acked.add(acked);
-        self.keeper.forget(pending.clear_but(&again));
+        self.keeper.forget(pending.clear_but(&again).map(|ticket| ticket.number));
         if messages > 0 {
             self.window.give_back(messages, bytes);
         }
@@ -153,6 +175,7 @@ impl<S: Source> Settler<S> {
     fn is_over<R>(
         &self,
         settlement: &Settlement<S::Receipt>,
+        ticket: Ticket,
         result: Result<R, SettleError>,
     ) -> bool {
         let id = &settlement.message.id;
@@ -160,10 +183,12 @@ impl<S: Source> Settler<S> {
             Ok(_) => self.stats.settled(&settlement.verdict),
             Err(SettleError::Stale) => {
                 self.stats.stale.add(1);
+                self.is_gone(settlement, ticket);
                 tracing::debug!(%id, "settled too late: it comes again");
             }
             Err(error @ SettleError::Refused(_)) => {
                 self.stats.refused.add(1);
+                self.is_gone(settlement, ticket);
                 tracing::error!(%id, "{error}; the message stays in its queue");
             }
             Err(error) => {
@@ -173,6 +198,14 @@ impl<S: Source> Settler<S> {
             }
         }
         true
+    }
+
+    /// Tells the pump of what was to come back, and will not.
+    fn is_gone(&self, settlement: &Settlement<S::Receipt>, ticket: Ticket) {
+        if comes_back(&settlement.verdict) {
+            // Without a pump nobody waits for it.
+            let _ = self.gone.send(Gone { ticket, message: settlement.message.clone() });
+        }
     }
 
     /// Waits before the next try. Returns whether there will be one.

@@ -90,6 +90,11 @@ pub(crate) fn judge(
     Judgement { verdict, signal }
 }
 
+/// Whether the message is to be handed out again.
+pub(crate) fn comes_back(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Retry { .. } | Verdict::Postpone { .. } | Verdict::Release { .. })
+}
+
 fn verdict_of(decision: RetryDecision, note: FailureNote, postponed: bool) -> Verdict {
     match decision {
         RetryDecision::After(after) if postponed => Verdict::Postpone { after, note },

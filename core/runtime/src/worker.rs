@@ -77,6 +77,7 @@ impl<S: Source, I: Invoke> Worker<S, I> {
         let (lost_tx, lost) = mpsc::unbounded_channel();
         let (settler_tx, inbox) = mpsc::unbounded_channel();
         let (empties_tx, empties) = mpsc::unbounded_channel();
+        let (gone_tx, gone) = mpsc::unbounded_channel();
         let (give_up_tx, give_up_at) = watch::channel(None);
         let keeper = Arc::new(Keeper::new(source.capabilities().lease, lost_tx));
         let window = self.window;
@@ -84,6 +85,7 @@ impl<S: Source, I: Invoke> Worker<S, I> {
             source: source.clone(),
             inbox,
             empties: empties_tx,
+            gone: gone_tx,
             window: window.clone(),
             keeper: keeper.clone(),
             stats: stats.clone(),
@@ -98,6 +100,7 @@ impl<S: Source, I: Invoke> Worker<S, I> {
             window,
             keeper: keeper.clone(),
             lost,
+            gone,
             gate: self.gate,
             fuse: self.fuse,
             in_lanes: self.in_lanes,

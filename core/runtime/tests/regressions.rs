@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::{at_once, publish, start};
+use common::{at_once, publish, publish_keyed, start, three_attempts};
 use forebay::{
-    BatchOptions, BatchOutcome, Failure, Gate, Job, Source, Want, Worker,
+    BatchOptions, BatchOutcome, Failure, Gate, Job, OrderSupport, SettleError, Source, Want,
+    Worker,
     testing::{MemoryOptions, MemoryQueue, until_done},
 };
 use std::time::Duration;
@@ -125,4 +126,31 @@ async fn a_dropped_worker_kept_its_permits_of_a_shared_gate() {
     );
     timeout(LONG, until_done(&queue)).await.expect("it goes on");
     worker.drain().await;
+}
+
+/// A lane awaits a failed message that its source will not hand out again: it answered the retry with
+/// an error for good. Whatever is parked behind it goes on at once.
+async fn a_lane_goes_on_after(error: fn() -> SettleError) {
+    async fn first_fails(job: Job<u32>) -> Result<(), Failure> {
+        if job.payload == 0 { Err(Failure::transient("the first")) } else { Ok(()) }
+    }
+    let queue = MemoryQueue::with(MemoryOptions::default().order(OrderSupport::KeyInLanes));
+    publish_keyed(&queue, "a", 0..3).await;
+    queue.fail_settles(1, error);
+    let builder = Worker::builder(queue.source()).ordered().retry(three_attempts());
+    let worker = start(builder.handler(first_fails));
+    sleep(Duration::from_secs(1)).await;
+    let counts = worker.control.status().counts;
+    assert_eq!((counts.acked, counts.stale + counts.refused), (2, 1), "{counts:?}");
+    worker.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_was_refused_held_its_lane() {
+    a_lane_goes_on_after(|| SettleError::Refused("no".into())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_came_too_late_held_its_lane() {
+    a_lane_goes_on_after(|| SettleError::Stale).await;
 }

@@ -22,6 +22,9 @@
 //!                                           some away             +------> (no lane)
 //! ```
 //!
+//! [`Lanes::forget`] strikes what was awaited or away: a lane that awaited it goes on as after
+//! `done(Next)`, and one that held nothing else ends.
+//!
 //! | state   | push                        | pop     | done(Next)            | done(Await) | expire           |
 //! |---------|-----------------------------|---------|-----------------------|-------------|------------------|
 //! | none    | Ready                       | -       | -                     | -           | -                |
@@ -151,6 +154,14 @@ impl<K: Hash + Eq, Id: Eq, T> Lanes<K, Id, T> {
         match &mut self.0 {
             Kind::Plain(_) => Vec::new(),
             Kind::Keyed(lanes) => lanes.expire_waits(now),
+        }
+    }
+
+    /// Expects no longer what went back to its source and will not come again, as its source has said:
+    /// those of `key` whose identity `which` names. The lane goes on with what is parked behind.
+    pub fn forget(&mut self, key: &K, which: impl Fn(&Id) -> bool) {
+        if let Kind::Keyed(lanes) = &mut self.0 {
+            lanes.forget(key, which);
         }
     }
 

@@ -197,3 +197,48 @@ impl<T: std::fmt::Debug + PartialEq> Push<T> {
         assert_eq!(self, Self::Queued);
     }
 }
+
+#[test]
+fn what_will_not_come_back_frees_its_lane_at_once() {
+    let mut lanes = lanes();
+    assert_eq!(push(&mut lanes, 'a', [1, 2]), []);
+    let (token, first) = lanes.pop().unwrap();
+    lanes.done(token, After::Await(first), || Moment::ZERO);
+    assert_eq!(pop(&mut lanes), None, "the second waits for the first");
+    lanes.forget(&'a', |id| *id == 2);
+    assert_eq!(pop(&mut lanes), None, "another one's news changes nothing");
+    lanes.forget(&'a', |id| *id == first);
+    lanes.invariants();
+    assert_eq!(pop(&mut lanes), Some(2));
+    assert_eq!(lanes.live_keys(), 0);
+}
+
+#[test]
+fn what_was_turned_away_for_good_is_not_waited_for() {
+    let mut lanes = lanes();
+    assert_eq!(push(&mut lanes, 'a', [1, 2, 3, 4]), [3, 4]);
+    assert_eq!(all(&mut lanes), [1, 2]);
+    assert_eq!(push(&mut lanes, 'a', [4]), [4], "3 is older");
+    lanes.forget(&'a', |id| *id == 3);
+    lanes.invariants();
+    assert_eq!(push(&mut lanes, 'a', [4]), []);
+    assert_eq!(push(&mut lanes, 'a', [5, 6]), [6]);
+    lanes.forget(&'a', |id| *id == 6);
+    lanes.invariants();
+    assert_eq!(all(&mut lanes), [4, 5]);
+    assert_eq!(lanes.live_keys(), 0, "a lane that expects nothing ends with its last");
+    lanes.forget(&'a', |_| true);
+}
+
+#[test]
+fn a_lane_of_nothing_but_messages_away_ends_when_none_will_come() {
+    let mut lanes = lanes();
+    assert_eq!(push(&mut lanes, 'a', [1, 2]), []);
+    assert_eq!(lanes.drain(), [1, 2]);
+    lanes.forget(&'a', |id| *id == 1);
+    lanes.invariants();
+    assert_eq!(lanes.live_keys(), 1);
+    lanes.forget(&'a', |id| *id == 2);
+    lanes.invariants();
+    assert_eq!((lanes.live_keys(), lanes.next_expiry()), (0, Moment::NEVER));
+}

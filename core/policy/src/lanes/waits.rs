@@ -2,7 +2,7 @@
 
 use super::keyed::{Keyed, State, Wait};
 use crate::Moment;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
 impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
     pub(super) fn expire_waits(&mut self, now: Moment) -> Vec<T> {
@@ -30,6 +30,29 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
             }
             self.close(at);
         }
+    }
+
+    pub(super) fn forget(&mut self, key: &K, which: impl Fn(&Id) -> bool) {
+        let hash = self.hasher.hash_one(key);
+        let found = self.table.find(hash, |&lane| self.lanes[lane].key == *key);
+        let Some(at) = found.copied() else { return };
+        let lane = &mut self.lanes[at];
+        let before = lane.away.len();
+        lane.away.retain(|id| !which(id));
+        let (fewer, none) = (lane.away.len() < before, lane.away.is_empty());
+        match &lane.state {
+            State::Waiting(awaited) if which(awaited) => {
+                self.wait(at, if none { Wait::No } else { Wait::Unstamped });
+                self.go_on(at);
+            }
+            State::Empty if none => {
+                self.wait(at, Wait::No);
+                self.close(at);
+            }
+            _ if fewer => self.progress(at),
+            _ => {}
+        }
+        self.check();
     }
 
     pub(super) fn next_expiry(&self) -> Moment {

@@ -1,12 +1,13 @@
 //! Finishing: what a handler came to becomes a verdict, and the verdict goes to the settler.
 
-use super::{Ended, Finished, Held, Pump, Unit};
+use super::{Ended, Finished, Held, Identity, Pump, Unit};
 use crate::{
     Invoke, clock,
     invoke::Called,
-    verdict::{Judgement, Outcome, judge},
+    settler::{Gone, Ticket},
+    verdict::{Judgement, Outcome, comes_back, judge},
 };
-use forebay_contract::{Failure, MessageId, Settlement, Source, SourceError, Verdict};
+use forebay_contract::{Failure, Settlement, Source, SourceError, Verdict};
 use forebay_policy::{After, FuseAnswer, FuseEvent, FuseState, Moment, Signal};
 use std::{
     mem,
@@ -135,24 +136,29 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     /// Puts a verdict into the outbox, and lets the message's lane go on.
     pub(super) fn settle(&mut self, held: Held<S::Receipt>, verdict: Verdict) {
-        let comes_back = matches!(
-            verdict,
-            Verdict::Retry { .. } | Verdict::Postpone { .. } | Verdict::Release { .. }
-        );
-        let after = match comes_back {
-            true => After::Await(held.message.id.clone()),
+        let after = match comes_back(&verdict) {
+            true => After::Await(Identity::of(&held)),
             false => After::Next,
         };
         self.judged(held, after, verdict);
     }
 
     #[inline]
-    fn judged(&mut self, held: Held<S::Receipt>, after: After<MessageId>, verdict: Verdict) {
-        let Held { ticket, message, receipt, lane, .. } = held;
+    fn judged(&mut self, held: Held<S::Receipt>, after: After<Identity>, verdict: Verdict) {
+        let Held { ticket, message, receipt, scope, lane } = held;
         if let Some(lane) = lane {
             self.lanes.done(lane, after, clock::now);
         }
+        let ticket = Ticket { number: ticket, scope };
         self.outbox.push(Settlement { receipt, message, verdict }, ticket);
+    }
+
+    /// A hand-out that went back will not come again: its lane waits no longer.
+    pub(super) fn gone(&mut self, gone: Gone) {
+        let Gone { ticket, message } = gone;
+        if let Some(key) = message.key.clone() {
+            self.lanes.forget(&(ticket.scope, key), |id| id.ticket == ticket.number);
+        }
     }
 
     /// Gives messages back unhandled.

@@ -1,10 +1,10 @@
 //! Taking in: how much may be received now, and where what arrives goes.
 
-use super::{Held, Pump, Unit, caution::Caution};
+use super::{Held, Identity, Pump, Unit, caution::Caution};
 use crate::{Invoke, clock};
 use forebay_contract::{
-    Capabilities, DeadReason, Delivery, FailureKind, FailureNote, MessageId, Scope, Source,
-    SourceError, SourceEvent, Verdict, Want,
+    Capabilities, DeadReason, Delivery, FailureKind, FailureNote, Scope, Source, SourceError,
+    SourceEvent, Verdict, Want,
 };
 use forebay_policy::{After, Moment, Push};
 use std::time::{Duration, SystemTime};
@@ -85,9 +85,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let (key, id) = match self.keyed {
             true => {
                 let key = held.message.key.clone();
-                (key.map(|key| (held.scope, key)), held.message.id.clone())
+                (key.map(|key| (held.scope, key)), Identity::of(&held))
             }
-            false => (None, MessageId::from(0)),
+            false => (None, Identity::none()),
         };
         if let Push::TurnedAway(held) = self.lanes.push(key, id, held) {
             self.settle(held, Verdict::Release { after: TURNED_AWAY });

@@ -33,7 +33,7 @@ use crate::{
     gate::{Ended, Gate},
     invoke::Called,
     keeper::Keeper,
-    settler::Outbox,
+    settler::{Gone, Outbox},
     window::Window,
 };
 use bytes::Bytes;
@@ -81,6 +81,33 @@ struct Held<R> {
 /// for what went away with the old one.
 type LaneKey = (Scope, Bytes);
 
+/// What a lane knows a message by when it comes back: that it is the same message, whatever hand-out
+/// it came with. The hand-out is kept beside it, for news of what became of that one.
+#[derive(Clone, Debug)]
+struct Identity {
+    message: MessageId,
+    ticket: u64,
+}
+
+impl Identity {
+    fn of<R>(held: &Held<R>) -> Self {
+        Self { message: held.message.id.clone(), ticket: held.ticket }
+    }
+
+    /// For lanes that look at no identity.
+    fn none() -> Self {
+        Self { message: MessageId::from(0), ticket: 0 }
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
+}
+
+impl Eq for Identity {}
+
 /// What one call of the handler is about: a message, or a batch.
 type Unit<R> = SmallVec<[Held<R>; 1]>;
 
@@ -116,6 +143,7 @@ pub(crate) struct Pump<S: Source, I> {
     window: Arc<Window>,
     keeper: Arc<Keeper<S::Receipt>>,
     lost: mpsc::UnboundedReceiver<u64>,
+    gone: mpsc::UnboundedReceiver<Gone>,
     gate: Gate,
     gate_changed: watch::Receiver<u64>,
     fuse: Fuse,
@@ -124,7 +152,7 @@ pub(crate) struct Pump<S: Source, I> {
     keyed: bool,
     /// Received and not started. One key takes at most half of the window: what is more goes back to
     /// the source, so that a hot key leaves room for others.
-    lanes: Lanes<LaneKey, MessageId, Held<S::Receipt>>,
+    lanes: Lanes<LaneKey, Identity, Held<S::Receipt>>,
     /// Taken from the lanes for the next batch, which is not full yet.
     forming: Unit<S::Receipt>,
     batcher: Option<Batcher>,
@@ -172,6 +200,7 @@ pub(crate) struct Parts<S: Source, I> {
     pub(crate) window: Arc<Window>,
     pub(crate) keeper: Arc<Keeper<S::Receipt>>,
     pub(crate) lost: mpsc::UnboundedReceiver<u64>,
+    pub(crate) gone: mpsc::UnboundedReceiver<Gone>,
     pub(crate) gate: Gate,
     pub(crate) fuse: Fuse,
     pub(crate) in_lanes: bool,
@@ -200,6 +229,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             window: parts.window,
             keeper: parts.keeper,
             lost: parts.lost,
+            gone: parts.gone,
             gate: parts.gate,
             fuse: parts.fuse,
             keyed: parts.in_lanes,
@@ -277,6 +307,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             Some(finished) = self.finished.recv() => self.finish_task(finished),
             Some(request) = self.requests.recv() => self.requested(request),
             Some(ticket) = self.lost.recv() => self.lease_lost(ticket),
+            Some(gone) = self.gone.recv() => self.gone(gone),
             event = self.source.event() => self.happened(event),
             _ = self.gate_changed.changed() => {}
             received = self.source.receive(want.unwrap_or(NOTHING), &mut self.inbox),
