@@ -105,11 +105,14 @@ async fn steps(client: &Client, schema: &str) -> Result<i32, tokio_postgres::Err
 
 /// The version of the tables that are there; 0: none.
 async fn version(client: &Client, schema: &str) -> Result<i32, tokio_postgres::Error> {
-    let table = format!("{schema}.forebay_schema");
-    let there = "SELECT to_regclass($1) IS NOT NULL";
-    if !client.query_typed_one(there, &[(&table, Type::TEXT)]).await?.get::<_, bool>(0) {
+    // Not `to_regclass`: it answers from the session's cache, which does not notice, within one
+    // transaction, what another has created while this one waited for the lock.
+    let there = "SELECT EXISTS (SELECT FROM pg_class \
+                 WHERE relname = 'forebay_schema' AND relnamespace = to_regnamespace($1))";
+    if !client.query_typed_one(there, &[(&schema, Type::TEXT)]).await?.get::<_, bool>(0) {
         return Ok(0);
     }
-    let rows = client.query_typed(&format!("SELECT max(version) FROM {table}"), &[]).await?;
-    Ok(rows.first().and_then(|row| row.get::<_, Option<i32>>(0)).unwrap_or(0))
+    let sql = format!("SELECT max(version) FROM {schema}.forebay_schema");
+    let row = client.query_typed_one(&sql, &[]).await?;
+    Ok(row.get::<_, Option<i32>>(0).unwrap_or(0))
 }

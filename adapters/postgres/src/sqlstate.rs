@@ -70,12 +70,12 @@ pub fn kind(error: &Error) -> Kind {
 #[derive(Debug)]
 pub struct DatabaseError {
     text: String,
-    source: Option<Error>,
+    source: Error,
 }
 
 impl DatabaseError {
     pub(crate) fn new(error: Error) -> Self {
-        Self { text: describe(&error), source: Some(error) }
+        Self { text: describe(&error), source: error }
     }
 
     /// With what was being done, in front of the text.
@@ -87,19 +87,19 @@ impl DatabaseError {
     /// The SQLSTATE, if the server sent one.
     #[must_use]
     pub fn code(&self) -> Option<&SqlState> {
-        self.driver_error().and_then(Error::code)
+        self.source.code()
     }
 
     /// The driver's error, with every field that the server sent.
     #[must_use]
-    pub fn driver_error(&self) -> Option<&Error> {
-        self.source.as_ref()
+    pub fn driver_error(&self) -> &Error {
+        &self.source
     }
 
     /// What it means for a message.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.driver_error().map_or(Kind::Transient, kind)
+        kind(&self.source)
     }
 
     /// The failure of a message that ran into it.
@@ -110,11 +110,6 @@ impl DatabaseError {
             Kind::Throttled => Failure::throttled(self, None),
             Kind::Permanent => Failure::permanent(self),
         }
-    }
-
-    /// The same words again, for the next message of a batch that failed as a whole.
-    pub(crate) fn again(&self) -> Self {
-        Self { text: self.text.clone(), source: None }
     }
 }
 

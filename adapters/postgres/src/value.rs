@@ -1,0 +1,124 @@
+//! Values on their way into a column, in the text form that PostgreSQL reads for each of its types.
+//!
+//! One form for all types: an enum, a domain, `numeric`, `jsonb`, an array or a type of an extension
+//! needs no encoder here, and what is wrong with a value is said by the server, in its own words. The
+//! same text goes into an INSERT and into a COPY.
+
+use std::fmt::Write as _;
+
+/// One column's value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Value(Option<String>);
+
+/// One row: a value for each column of the table, in its order.
+pub type Row = Vec<Value>;
+
+impl Value {
+    /// NULL.
+    pub const NULL: Self = Self(None);
+
+    /// A value as PostgreSQL writes it: `17`, `2026-01-31T08:00:00Z`, `{"a": 1}`, `{1,2,3}`.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self(Some(text.into()))
+    }
+
+    /// Bytes, for a `bytea` column.
+    #[must_use]
+    pub fn bytes(bytes: &[u8]) -> Self {
+        let mut text = String::with_capacity(2 + 2 * bytes.len());
+        text.push_str("\\x");
+        for byte in bytes {
+            // Writing into a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(Some(text))
+    }
+
+    /// The text; `None` for NULL.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// Appends it as COPY's text format wants it.
+    pub(crate) fn copy_into(&self, out: &mut Vec<u8>) {
+        let Some(text) = &self.0 else { return out.extend_from_slice(b"\\N") };
+        for byte in text.bytes() {
+            match byte {
+                b'\\' => out.extend_from_slice(b"\\\\"),
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                byte => out.push(byte),
+            }
+        }
+    }
+}
+
+macro_rules! from_display {
+    ($($type:ty),*) => {$(
+        impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Self(Some(value.to_string()))
+            }
+        }
+    )*};
+}
+
+from_display!(i16, i32, i64, u32, u64, f32, f64, bool);
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self(Some(text))
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::NULL, Into::into)
+    }
+}
+
+/// Rows in COPY's text format.
+pub(crate) fn copy_text<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for row in rows {
+        for (index, value) in row.iter().enumerate() {
+            if index > 0 {
+                out.push(b'\t');
+            }
+            value.copy_into(&mut out);
+        }
+        out.push(b'\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_copy_would_take_for_syntax_is_escaped() {
+        let rows =
+            [vec![Value::from("a\tb\\N\r\n"), Value::NULL], vec![Value::from(1_i64), "".into()]];
+        let text = String::from_utf8(copy_text(&rows)).unwrap();
+        assert_eq!(text, "a\\tb\\\\N\\r\\n\t\\N\n1\t\n");
+    }
+
+    #[test]
+    fn values_are_written_as_postgresql_reads_them() {
+        assert_eq!(Value::bytes(b"\x00\xff"), Value::text("\\x00ff"));
+        assert_eq!(Value::from(true), Value::text("true"));
+        assert_eq!(Value::from(None::<i32>), Value::NULL);
+        assert_eq!(Value::from(Some(-5_i64)), Value::text("-5"));
+        assert_eq!(Value::from(0.1_f64), Value::text("0.1"));
+    }
+}

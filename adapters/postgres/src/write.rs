@@ -1,0 +1,165 @@
+//! Writing a batch so that one bad row harms nobody: try all of it behind a savepoint, and halve what
+//! the server refuses until the culprit stands alone.
+//!
+//! For `n` rows with `k` bad ones that is at most about `2k log2(n/k) + 2k + 1` statements, and one if
+//! none is bad. COPY names the line that it stopped at, so there it is two for each bad row.
+
+use crate::{
+    DatabaseError, Kind, Row, Table, Transaction,
+    statement::line_of,
+    value::{Value, copy_text},
+};
+use bytes::Bytes;
+use futures_util::{SinkExt, future::join3};
+use std::{ops::Range, pin::pin};
+use tokio_postgres::{
+    Error,
+    types::{ToSql, Type},
+};
+
+const SAVE: &str = "SAVEPOINT forebay_rows";
+const KEEP: &str = "RELEASE SAVEPOINT forebay_rows";
+const UNDO: &str = "ROLLBACK TO SAVEPOINT forebay_rows; RELEASE SAVEPOINT forebay_rows";
+
+/// How a batch went.
+pub(crate) struct Written {
+    /// What the server has against each row.
+    pub(crate) refused: Vec<Option<DatabaseError>>,
+    /// How many times rows were sent.
+    pub(crate) statements: u64,
+}
+
+/// Writes rows, and finds those that cannot be written. Rows keep their order.
+pub(crate) async fn isolating(
+    table: &Table,
+    transaction: &Transaction,
+    rows: &[&Row],
+) -> Result<Written, DatabaseError> {
+    let mut refused: Vec<Option<DatabaseError>> = rows.iter().map(|_| None).collect();
+    let mut statements = 0;
+    let mut todo = Vec::new();
+    if !rows.is_empty() {
+        todo.push(0..rows.len());
+    }
+    while let Some(range) = todo.pop() {
+        statements += 1;
+        let attempt = attempt(table, transaction, &rows[range.clone()]).await;
+        let Err(error) = attempt.map_err(DatabaseError::new) else { continue };
+        if error.kind() != Kind::Permanent {
+            return Err(error);
+        }
+        transaction.batch_execute(UNDO).await?;
+        match range.len() {
+            1 => refused[range.start] = Some(error),
+            _ => todo.extend(parts(range, line(&error))),
+        }
+    }
+    Ok(Written { refused, statements })
+}
+
+/// A range that was refused, in parts, the first to be done at the end: around the line that the
+/// server named (from 1), else in halves.
+fn parts(range: Range<usize>, line: Option<usize>) -> Vec<Range<usize>> {
+    let (start, end) = (range.start, range.end);
+    let parts = match line {
+        Some(line) if (1..=range.len()).contains(&line) => {
+            let bad = start + line - 1;
+            vec![bad + 1..end, bad..bad + 1, start..bad]
+        }
+        _ => {
+            let middle = start + range.len() / 2;
+            vec![middle..end, start..middle]
+        }
+    };
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+fn line(error: &DatabaseError) -> Option<usize> {
+    line_of(error.driver_error().as_db_error()?.where_()?)
+}
+
+/// Writes rows behind a savepoint, which is left in place if they are refused.
+async fn attempt(table: &Table, transaction: &Transaction, rows: &[&Row]) -> Result<(), Error> {
+    let client = transaction.client();
+    if let Some(copy) = &table.copy {
+        let copied = async {
+            client.batch_execute(SAVE).await?;
+            let mut sink = pin!(client.copy_in::<_, Bytes>(copy.as_str()).await?);
+            sink.send(copy_text(rows.iter().copied()).into()).await?;
+            sink.finish().await?;
+            client.batch_execute(KEEP).await
+        };
+        return transaction.counted(copied).await;
+    }
+    let columns = by_column(table.width(), rows);
+    let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+        columns.iter().map(|column| (column as _, Type::TEXT_ARRAY)).collect();
+    // One round trip. If the rows are refused, so is what follows them, and the savepoint stays.
+    let all = join3(
+        client.batch_execute(SAVE),
+        client.execute_typed(&table.insert, &parameters),
+        client.batch_execute(KEEP),
+    );
+    let (saved, inserted, kept) = transaction.counted(all).await;
+    saved?;
+    inserted?;
+    kept
+}
+
+/// Rows turned into columns, as `unnest` wants them.
+fn by_column<'a>(width: usize, rows: &[&'a Row]) -> Vec<Vec<Option<&'a str>>> {
+    (0..width)
+        .map(|column| rows.iter().map(|row| row.get(column).and_then(Value::as_text)).collect())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Plays the server: a range with a bad row in it is refused; COPY names the first one.
+    fn play(n: usize, bad: &[usize], names_lines: bool) -> (Vec<usize>, Vec<usize>, usize) {
+        let (mut written, mut refused, mut statements) = (vec![], vec![], 0);
+        let mut todo = vec![0..n];
+        while let Some(range) = todo.pop() {
+            statements += 1;
+            match range.clone().find(|row| bad.contains(row)) {
+                None => written.extend(range),
+                Some(row) if range.len() == 1 => refused.push(row),
+                Some(row) => {
+                    let line = names_lines.then(|| row - range.start + 1);
+                    todo.extend(parts(range, line));
+                }
+            }
+        }
+        (written, refused, statements)
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_written_once_or_refused_and_in_order(
+            n in 1_usize..600,
+            bad in proptest::collection::btree_set(0_usize..600, 0..20),
+            names_lines: bool,
+        ) {
+            let bad: Vec<usize> = bad.into_iter().filter(|row| *row < n).collect();
+            let (written, refused, statements) = play(n, &bad, names_lines);
+            let good: Vec<usize> = (0..n).filter(|row| !bad.contains(row)).collect();
+            prop_assert_eq!(written, good);
+            prop_assert_eq!(&refused, &bad);
+            let k = bad.len();
+            let log = (n.max(2) as f64).log2().ceil() as usize;
+            let most = if names_lines { 3 * k + 1 } else { 2 * k * log + 1 };
+            prop_assert!(statements <= most, "{} statements for {} of {}", statements, k, n);
+        }
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_halved_instead() {
+        assert_eq!(parts(4..8, Some(9)), [6..8, 4..6]);
+        assert_eq!(parts(4..8, Some(0)), [6..8, 4..6]);
+        assert_eq!(parts(4..8, Some(1)), [5..8, 4..5]);
+        assert_eq!(parts(4..6, None), [5..6, 4..5]);
+    }
+}

@@ -1,0 +1,168 @@
+//! Behind PgBouncer in transaction mode: no session, no named statement, more clients than servers.
+
+use crate::support::{Place, client, inbox, pgbouncer};
+use forebay::{
+    BatchOptions, Failure, Gate, Job, Outgoing, Sink, Worker,
+    policy::Concurrency,
+    testing::{MemoryQueue, until_done},
+};
+use forebay_postgres::{
+    BatchSink, Budget, BudgetOptions, Inbox, Method, PgPool, Table, TableOptions, Transaction,
+    Value, types::Type,
+};
+use futures_util::future::join_all;
+use std::time::Duration;
+
+/// More than the 20 server connections that PgBouncer keeps.
+const WORKERS: u32 = 48;
+const MESSAGES: usize = 2_000;
+
+async fn pool(place: &Place) -> PgPool {
+    let options = place.options_at(&pgbouncer()).connections(WORKERS).wait(Duration::from_secs(20));
+    PgPool::connect(options.statement_timeout(Duration::from_secs(17))).await.unwrap()
+}
+
+async fn queue() -> MemoryQueue {
+    let queue = MemoryQueue::new();
+    // Each message twice: the second copy is to be recognised.
+    let messages: Vec<_> = (0..MESSAGES * 2)
+        .map(|n| Outgoing::new(format!("{}", n % MESSAGES)).id((n % MESSAGES) as u64))
+        .collect();
+    for published in queue.publish(&messages).await {
+        published.unwrap();
+    }
+    queue
+}
+
+/// What a transaction set must not be seen by the next, and no statement may stay behind.
+async fn nothing_is_left_in_the_sessions() {
+    let looks = (0..40).map(|_| async {
+        let client = client(&pgbouncer()).await;
+        let looked = client
+            .simple_query(
+                "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),
+                 (SELECT count(*) FROM pg_prepared_statements), pg_sleep(0.05)",
+            )
+            .await
+            .unwrap();
+        for message in looked {
+            if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+                assert_eq!((row.get(0), row.get(1), row.get(2)), (Some("0"), Some("0"), Some("0")));
+            }
+        }
+    });
+    join_all(looks).await;
+}
+
+async fn handle(job: Job<i64, (Inbox, String)>) -> Result<(), Failure> {
+    let (inbox, table) = job.state();
+    let insert = format!("INSERT INTO {table} (id) VALUES ($1)");
+    let work = async |tx: &Transaction| {
+        tx.execute(&insert, &[(&job.payload, Type::INT8)]).await?;
+        tx.query("SELECT pg_sleep(0.002)::text", &[]).await
+    };
+    inbox.run(&job, work).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_inbox_works_with_more_workers_than_server_connections() {
+    let place = Place::new().await;
+    place.run("CREATE TABLE t (id bigint)").await;
+    let pool = pool(&place).await;
+    let (inbox, queue) = (inbox(&pool).await, queue().await);
+    let gate = Gate::new(Concurrency::fixed(WORKERS));
+    pool.bound(&gate);
+    let worker = Worker::builder(queue.source())
+        .state((inbox.clone(), place.table("t")))
+        .gate(gate)
+        .handler(handle)
+        .build()
+        .unwrap();
+    let control = worker.control();
+    let (report, ()) = tokio::join!(worker.run_until_drained(), async {
+        until_done(&queue).await;
+        control.drain();
+    });
+    report.unwrap();
+    assert_eq!(place.number("SELECT count(*) FROM t").await, MESSAGES as i64);
+    assert_eq!(place.number("SELECT count(DISTINCT id) FROM t").await, MESSAGES as i64);
+    assert_eq!(inbox.counts().duplicates, MESSAGES as u64);
+    assert!(pool.held() <= WORKERS);
+    nothing_is_left_in_the_sessions().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sink_works_with_more_workers_than_server_connections() {
+    for method in [Method::Insert, Method::Copy] {
+        let place = Place::new().await;
+        place.run("CREATE TABLE t (id bigint CHECK (id <> 77))").await;
+        let pool = pool(&place).await;
+        let (inbox, queue) = (inbox(&pool).await, queue().await);
+        let options = TableOptions::new(place.table("t"), ["id"]).method(method);
+        let sink = BatchSink::new(&pool, Table::open(&pool, options).await.unwrap(), inbox.clone());
+        let gate = Gate::new(Concurrency::fixed(WORKERS));
+        pool.bound(&gate);
+        let worker = Worker::builder(queue.source())
+            .gate(gate)
+            .batch_handler(
+                BatchOptions::of(20),
+                sink.handler(|job: &Job<i64>| Ok(vec![Value::from(job.payload)])),
+            )
+            .build()
+            .unwrap();
+        let control = worker.control();
+        let (report, ()) = tokio::join!(worker.run_until_drained(), async {
+            until_done(&queue).await;
+            control.drain();
+        });
+        report.unwrap();
+        let done = MESSAGES as i64 - 1;
+        assert_eq!(place.number("SELECT count(*) FROM t").await, done, "{method:?}");
+        assert_eq!(place.number("SELECT count(DISTINCT id) FROM t").await, done);
+        assert_eq!(forebay::testing::dead_letters(&queue).await, 2, "77, and its copy");
+        nothing_is_left_in_the_sessions().await;
+    }
+}
+
+#[tokio::test]
+async fn work_that_is_called_off_disturbs_nobody_else() {
+    let place = Place::new().await;
+    let pool = pool(&place).await;
+    let inbox = inbox(&pool).await;
+    let runs = (0..60_u64).map(|n| {
+        let inbox = inbox.clone();
+        async move {
+            let sleep = if n % 3 == 0 { "SELECT pg_sleep(60)" } else { "SELECT pg_sleep(0.2)" };
+            let id = forebay::MessageId::from(n);
+            let run = inbox.run_as(&id, async |tx: &Transaction| tx.batch_execute(sleep).await);
+            match tokio::time::timeout(Duration::from_secs(4), run).await {
+                Ok(done) => done.map(|_| ()).map_err(|failure| (n, failure.to_string())),
+                Err(_) => Ok(()),
+            }
+        }
+    });
+    let failed: Vec<_> = join_all(runs).await.into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(place.number("SELECT count(*) FROM forebay_inbox WHERE id::int % 3 = 0").await, 0);
+}
+
+#[tokio::test]
+async fn a_budget_works_through_it() {
+    let place = Place::new().await;
+    let options =
+        BudgetOptions { lease: Duration::from_secs(2), renew: Duration::from_millis(200) };
+    let pools = [pool(&place).await, pool(&place).await];
+    let mut members = Vec::new();
+    for pool in &pools {
+        members.push(Budget::join(pool, "shared", 5, options).await.unwrap());
+    }
+    crate::support::eventually("shares are fair", Duration::from_secs(5), || async {
+        members[0].share() == 3 && members[1].share() == 2
+    })
+    .await;
+    for member in members {
+        member.leave().await.unwrap();
+    }
+    assert_eq!(place.number("SELECT count(*) FROM forebay_budget_lease").await, 0);
+}
