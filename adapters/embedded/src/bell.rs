@@ -6,7 +6,7 @@
 //! than an async timer, so that the store needs no particular runtime and no paused clock of a
 //! test can stop it.
 
-use crate::{Receipt, inbox::Inbox, time, writer::data_version};
+use crate::{Receipt, inbox::Inbox, place::Place, time, writer::data_version};
 use forebay_contract::Delivery;
 use rusqlite::Connection;
 use std::{
@@ -89,6 +89,7 @@ impl Bells {
     pub(crate) fn run(
         &self,
         conn: &Connection,
+        place: &Place,
         poll: Duration,
         give_back: impl Fn(Vec<Delivery<Receipt>>),
     ) {
@@ -102,7 +103,7 @@ impl Bells {
                 polled = Instant::now();
                 // A file that cannot be read is reported by the claims themselves.
                 let version = data_version(conn).ok();
-                if version != seen {
+                if version != seen || place.is_left() {
                     seen = version;
                     self.ring(None);
                 }

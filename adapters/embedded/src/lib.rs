@@ -89,6 +89,7 @@ mod inbox;
 mod model;
 mod open;
 mod options;
+mod place;
 mod publish;
 mod queue;
 mod receipt;

@@ -5,7 +5,9 @@ use crate::{
     OpenError, Queue, QueueStatus, StoreError, StoreOptions, backlog,
     bell::Bells,
     error::QueueError,
-    open, source,
+    open,
+    place::Place,
+    source,
     wake::{self, Listener, Peers},
     writer::{Command, Need, Task, Writer},
 };
@@ -132,10 +134,12 @@ fn start(path: &Path, options: &StoreOptions) -> Result<Inner, Start> {
     let bells = Arc::new(Bells::default());
     let wake_name = wake::name();
     let conn = open::connect_writer(path, options)?;
+    let place = Place::of(path)?;
     let writer = Writer {
         pages: open::max_pages(&conn, options)?,
         conn,
         path: path.to_owned(),
+        place: place.clone(),
         busy_timeout: options.busy_timeout,
         bells: Arc::clone(&bells),
         peers: Peers::new(path, &wake_name),
@@ -149,7 +153,7 @@ fn start(path: &Path, options: &StoreOptions) -> Result<Inner, Start> {
     spawn("forebay-read").spawn(move || to_read.iter().for_each(|read| read(&reader)))?;
     let (ring, poll, to_writer) = (Arc::clone(&bells), options.poll, commands.clone());
     let give_back = move |unseen| source::release_unattended(&to_writer, unseen);
-    spawn("forebay-bell").spawn(move || ring.run(&watcher, poll, give_back))?;
+    spawn("forebay-bell").spawn(move || ring.run(&watcher, &place, poll, give_back))?;
     Ok(Inner {
         path: path.to_owned(),
         max_payload: options.max_payload,

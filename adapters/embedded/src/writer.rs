@@ -10,8 +10,8 @@
 //! append to one log file, and a later sync covers all that was appended before it, by whatever
 //! process; so an acknowledgement on disk never depends on a claim that is not.
 
-use crate::{StoreError, bell::Bells, time, tx::Tx, wake::Peers};
-use rusqlite::{Connection, ErrorCode};
+use crate::{StoreError, bell::Bells, place::Place, time, tx::Tx, wake::Peers};
+use rusqlite::{Connection, ErrorCode, ffi};
 use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
@@ -96,6 +96,7 @@ where
 pub(crate) struct Writer {
     pub(crate) conn: Connection,
     pub(crate) path: PathBuf,
+    pub(crate) place: Place,
     pub(crate) busy_timeout: Duration,
     /// Pages that publishing may fill, and those that everything else may; `None`: no limit.
     pub(crate) pages: Option<[i64; 2]>,
@@ -139,6 +140,11 @@ impl Writer {
                 command.run(&mut tx)?;
             }
             let due = tx.finish()?;
+            if self.place.is_left() {
+                // SQLite's own word for it, which it has for its other journals only.
+                let error = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
+                return Err(rusqlite::Error::SqliteFailure(error, None));
+            }
             self.conn.prepare_cached("COMMIT")?.execute(())?;
             Ok(due)
         });

@@ -211,6 +211,34 @@ fn as_an_ordinary_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(no_longer_root).join().unwrap())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_replaced_confirms_nothing_and_ends_who_waits_for_messages() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("q.db");
+    let queue = queue(&file).await;
+    let source = queue.source(&SourceOptions::default());
+    publish(&queue, &[Outgoing::new("x")]).await;
+    let out = receive(&source, 1).await;
+    let idle = async {
+        let mut more = Vec::new();
+        let waited = tokio::time::timeout(Duration::from_secs(5), source.receive(WANT, &mut more));
+        waited.await.expect("it waits at a file that is gone").unwrap_err()
+    };
+    let replaced = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // As a backup is put back.
+        let copy = directory.path().join("copy.db");
+        fs::copy(&file, &copy).unwrap();
+        fs::rename(&copy, &file).unwrap();
+    };
+    let (error, ()) = tokio::join!(idle, replaced);
+    assert!(matches!(error, SourceError::Fatal(_)), "{error}");
+    assert!(error.to_string().contains("it was moved, deleted"), "{error}");
+    let refused = unavailable(&queue.publish(&[Outgoing::new("y")]).await.remove(0));
+    assert!(refused.contains("can no longer be written: it was moved, deleted"), "{refused}");
+    assert_eq!(settle(&source, &out, Verdict::Ack).await, [false]);
+}
+
 #[test]
 fn many_openers_at_once_find_one_set_of_tables() {
     let directory = tempfile::tempdir().unwrap();
