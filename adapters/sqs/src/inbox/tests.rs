@@ -1,0 +1,127 @@
+//! The order within a group, and what goes back.
+
+use super::*;
+use forebay_contract::{Message, Scope};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+fn held(id: &str, group: Option<&str>) -> Held {
+    let handout = Handout::new(
+        format!("handle of {id}"),
+        id.into(),
+        group.map(Into::into),
+        Instant::now(),
+        LEASE,
+    );
+    let message = Arc::new(Message::new(id, id.to_owned()));
+    Delivery { message, receipt: Receipt(Arc::new(handout)), scope: Scope(0), lease: None }
+}
+
+fn take(inbox: &Inbox, messages: usize) -> Vec<Held> {
+    let mut out = Vec::new();
+    inbox.take(Want { messages, bytes: 1 << 20 }, &mut out);
+    out
+}
+
+fn names(held: &[Held]) -> Vec<String> {
+    held.iter().map(|held| held.message.id.to_string()).collect()
+}
+
+fn ids(handouts: &[Arc<Handout>]) -> Vec<&str> {
+    handouts.iter().map(|handout| &*handout.message_id).collect()
+}
+
+#[test]
+fn one_of_a_group_is_out_at_a_time_and_the_next_comes_when_it_is_gone() {
+    let inbox = Inbox::default();
+    inbox.arrived(vec![held("a1", Some("a")), held("a2", Some("a")), held("b1", Some("b"))]);
+    let out = take(&inbox, 10);
+    assert_eq!(names(&out), ["a1", "b1"]);
+    assert!(take(&inbox, 10).is_empty());
+    assert_eq!(ids(&inbox.behind(&out[0].receipt.0)), ["a2"]);
+    assert!(inbox.settled(&out[0].receipt.0, true).is_empty());
+    assert_eq!(names(&take(&inbox, 10)), ["a2"]);
+}
+
+#[test]
+fn after_a_failure_the_rest_of_its_group_goes_back_and_no_other() {
+    let inbox = Inbox::default();
+    inbox.arrived(["a1", "a2", "a3"].map(|id| held(id, Some("a"))).into());
+    inbox.arrived(["b1", "b2"].map(|id| held(id, Some("b"))).into());
+    let out = take(&inbox, 10);
+    let back = inbox.settled(&out[0].receipt.0, false);
+    assert_eq!(ids(&back), ["a2", "a3"]);
+    assert!(inbox.behind(&out[0].receipt.0).is_empty(), "they are not renewed any more");
+    inbox.settled(&out[1].receipt.0, true);
+    assert_eq!(names(&take(&inbox, 10)), ["b2"]);
+}
+
+#[test]
+fn a_first_that_comes_again_takes_the_place_of_the_old_one() {
+    let inbox = Inbox::default();
+    inbox.arrived(vec![held("a1", Some("a")), held("a2", Some("a"))]);
+    let old = take(&inbox, 1);
+    inbox.arrived(vec![held("a1", Some("a")), held("a2", Some("a"))]);
+    assert_eq!(ids(&inbox.take_unwanted()), ["a2"], "the old second");
+    let new = take(&inbox, 10);
+    assert_eq!(names(&new), ["a1"]);
+    assert!(inbox.settled(&old[0].receipt.0, true).is_empty(), "the old receipt moves nothing");
+    assert!(take(&inbox, 10).is_empty());
+    inbox.settled(&new[0].receipt.0, true);
+    assert_eq!(names(&take(&inbox, 10)), ["a2"]);
+}
+
+#[test]
+fn what_lies_here_for_half_its_lease_goes_back_with_its_group() {
+    let inbox = Inbox::default();
+    inbox.arrived(vec![held("a1", Some("a")), held("a2", Some("a")), held("x", None)]);
+    let now = Instant::now();
+    inbox.sweep(now, LEASE / 2);
+    assert!(inbox.take_unwanted().is_empty());
+    inbox.sweep(now + LEASE * 2 / 3, LEASE / 2);
+    let back = inbox.take_unwanted();
+    let mut back = ids(&back);
+    back.sort_unstable();
+    assert_eq!(back, ["a1", "a2", "x"]);
+}
+
+#[test]
+fn a_lost_first_takes_its_group_along() {
+    let inbox = Inbox::default();
+    inbox.arrived(vec![held("a1", Some("a")), held("a2", Some("a"))]);
+    let out = take(&inbox, 1);
+    out[0].receipt.0.lose();
+    inbox.sweep(Instant::now(), Duration::ZERO);
+    assert_eq!(ids(&inbox.take_unwanted()), ["a2"]);
+}
+
+#[test]
+fn closing_takes_all_that_is_held_and_what_comes_later_goes_back() {
+    let inbox = Inbox::default();
+    inbox.arrived(vec![held("a1", Some("a")), held("a2", Some("a")), held("x", None)]);
+    let out = take(&inbox, 1);
+    assert_eq!(names(&out), ["a1"]);
+    let back = inbox.close().unwrap();
+    assert_eq!(ids(&back), ["a1", "x", "a2"]);
+    assert!(back.iter().all(|handout| !handout.is_ours(Instant::now())));
+    assert!(inbox.close().is_none());
+    inbox.arrived(vec![held("late", None)]);
+    assert_eq!(ids(&inbox.take_unwanted()), ["late"]);
+    let mut none = Vec::new();
+    assert!(matches!(inbox.take(Want { messages: 1, bytes: 1 }, &mut none), Step::Closed));
+}
+
+#[test]
+fn messages_are_missing_while_somebody_wants_them() {
+    let inbox = Inbox::default();
+    assert_eq!(inbox.missing(), 0);
+    assert!(take(&inbox, 15).is_empty());
+    let waiting = inbox.wait();
+    assert_eq!(inbox.missing(), 15);
+    inbox.arrived(vec![held("x", None)]);
+    assert_eq!(inbox.missing(), 14);
+    drop(waiting);
+    assert_eq!(inbox.missing(), 14, "for a moment, as a worker comes back at once");
+    inbox.close();
+    assert_eq!(inbox.missing(), 0);
+}

@@ -1,0 +1,249 @@
+//! The queues themselves: found by name or URL, created if asked, and held against the settings.
+
+use crate::{
+    Fault, SqsError, SqsOptions, Topology,
+    api::{Api, Clients},
+    core::seconds,
+    fault::Call,
+};
+use aws_sdk_sqs::types::QueueAttributeName;
+use std::{collections::HashMap, time::Duration};
+
+/// How long created queues keep a message: 14 days, the longest that SQS does.
+const RETENTION: &str = "1209600";
+
+/// The most receives that a redrive policy can allow.
+const MOST_RECEIVES: u32 = 1000;
+
+type Attributes = HashMap<QueueAttributeName, String>;
+
+/// The queues, found and checked.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    pub(crate) main: Api,
+    pub(crate) dead: Api,
+    pub(crate) fifo: bool,
+    /// The largest message that all of it takes.
+    pub(crate) max_message: usize,
+}
+
+/// Finds both queues, and does with them what the settings say.
+pub(crate) async fn open(clients: &Clients, options: &SqsOptions) -> Result<Queues, SqsError> {
+    let name = name_of(&options.queue).to_owned();
+    let dead_queue = options.dead_queue.clone().unwrap_or_else(|| dead_of(&options.queue));
+    let dead_name = name_of(&dead_queue).to_owned();
+    let fifo = name.ends_with(".fifo");
+    if fifo != dead_name.ends_with(".fifo") {
+        return Err(SqsError::Kinds { queue: name, dead: dead_name });
+    }
+    let creates = options.topology == Topology::Create;
+    let hidden = seconds(options.lease).to_string();
+    let plain = || {
+        let mut attributes = Attributes::from([
+            (QueueAttributeName::MessageRetentionPeriod, RETENTION.to_owned()),
+            (QueueAttributeName::VisibilityTimeout, hidden.clone()),
+        ]);
+        if fifo {
+            attributes.insert(QueueAttributeName::FifoQueue, "true".into());
+        }
+        attributes
+    };
+    let api = |url: &str, name: &str| Api::new(clients, url, name, options.max_calls);
+
+    let what = "dead-letter queue";
+    let dead = find(clients, &dead_queue, what, creates.then(plain)).await?;
+    let dead = api(&dead, &dead_name);
+    let mut max_message = options.max_message;
+    let mut dead_attributes = Attributes::new();
+    if options.topology != Topology::Trust {
+        dead_attributes = checked(&dead, what, &clients.place).await?;
+        check_dead(&dead_name, &dead_attributes)?;
+        lower(&mut max_message, &dead_attributes);
+    }
+    let with_policy = || {
+        let mut attributes = plain();
+        if let Some(arn) = dead_attributes.get(&QueueAttributeName::QueueArn) {
+            let receives = receives_for(options);
+            let policy = serde_json::json!({
+                "deadLetterTargetArn": arn,
+                "maxReceiveCount": receives.to_string(),
+            });
+            attributes.insert(QueueAttributeName::RedrivePolicy, policy.to_string());
+        }
+        attributes
+    };
+    let main = find(clients, &options.queue, "queue", creates.then(with_policy)).await?;
+    let main = api(&main, &name);
+    if options.topology != Topology::Trust {
+        let attributes = checked(&main, "queue", &clients.place).await?;
+        check_main(&name, &attributes, dead_attributes.get(&QueueAttributeName::QueueArn), options)?;
+        lower(&mut max_message, &attributes);
+    }
+    Ok(Queues { main, dead, fifo, max_message })
+}
+
+/// The name in a URL, or the name itself.
+pub(crate) fn name_of(queue: &str) -> &str {
+    queue.trim_end_matches('/').rsplit('/').next().unwrap_or(queue)
+}
+
+/// The dead-letter queue's default name, or URL, beside a queue's.
+fn dead_of(queue: &str) -> String {
+    match queue.strip_suffix(".fifo") {
+        Some(stem) => format!("{stem}-dead.fifo"),
+        None => format!("{queue}-dead"),
+    }
+}
+
+fn is_url(queue: &str) -> bool {
+    queue.starts_with("http://") || queue.starts_with("https://")
+}
+
+/// The URL of a queue, which is created with these attributes if it is not there.
+async fn find(
+    clients: &Clients,
+    queue: &str,
+    what: &'static str,
+    create: Option<Attributes>,
+) -> Result<String, SqsError> {
+    let name = name_of(queue);
+    if is_url(queue) && create.is_none() {
+        return Ok(queue.to_owned());
+    }
+    let call = |action| Call { action, queue: name, place: &clients.place };
+    let found = clients.client.get_queue_url().queue_name(name).send().await;
+    let fault = match found {
+        Ok(answer) => match answer.queue_url {
+            Some(url) => return Ok(if is_url(queue) { queue.to_owned() } else { url }),
+            None => Fault::Missing { queue: name.into(), place: clients.place.to_string() },
+        },
+        Err(error) => Fault::of(&error, call("sqs:GetQueueUrl")),
+    };
+    match (fault, create) {
+        (Fault::Missing { .. }, Some(attributes)) => {
+            let request = clients.client.create_queue().queue_name(name);
+            let answer = request.set_attributes(Some(attributes)).send().await;
+            let answer = answer.map_err(|error| Fault::of(&error, call("sqs:CreateQueue")))?;
+            tracing::info!(queue = name, "created the {what}");
+            Ok(answer.queue_url.unwrap_or_else(|| queue.to_owned()))
+        }
+        (Fault::Missing { queue, place }, None) => Err(SqsError::Missing { what, queue, place }),
+        (fault, _) => Err(fault.into()),
+    }
+}
+
+/// A queue's attributes, or that it is not there.
+async fn checked(api: &Api, what: &'static str, place: &str) -> Result<Attributes, SqsError> {
+    api.attributes().await.map_err(|fault| match fault {
+        Fault::Missing { queue, .. } => SqsError::Missing { what, queue, place: place.into() },
+        fault => fault.into(),
+    })
+}
+
+/// What a created queue's redrive policy allows: much more than the attempts, as releases count, too;
+/// and not without end, as it is what catches a message that kills each worker.
+fn receives_for(options: &SqsOptions) -> u32 {
+    needed(options).max(options.attempts.saturating_mul(10)).min(MOST_RECEIVES)
+}
+
+/// The least that a redrive policy must allow.
+fn needed(options: &SqsOptions) -> u32 {
+    options.attempts.saturating_add(options.release_room)
+}
+
+/// The target and the count of a redrive policy.
+fn policy(attributes: &Attributes) -> Option<(String, u32)> {
+    let text = attributes.get(&QueueAttributeName::RedrivePolicy)?;
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let count = value.get("maxReceiveCount")?;
+    let count = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
+    let target = value.get("deadLetterTargetArn").and_then(|arn| arn.as_str()).unwrap_or_default();
+    Some((target.to_owned(), u32::try_from(count).unwrap_or(u32::MAX)))
+}
+
+/// Holds the queue's own redrive policy against the attempts.
+fn check_main(
+    name: &str,
+    attributes: &Attributes,
+    dead_arn: Option<&String>,
+    options: &SqsOptions,
+) -> Result<(), SqsError> {
+    let Some((target, max_receives)) = policy(attributes) else { return Ok(()) };
+    let needed = needed(options);
+    if max_receives < needed {
+        let (queue, attempts) = (name.to_owned(), options.attempts);
+        return Err(SqsError::RedrivePolicy { queue, max_receives, attempts, needed });
+    }
+    if dead_arn.is_some_and(|arn| *arn != target) {
+        tracing::warn!(
+            queue = name,
+            "its own redrive policy moves messages to `{target}`, which is not its dead-letter queue \
+             here: they will not be listed; name that queue in `dead_queue`, or change the policy"
+        );
+    }
+    Ok(())
+}
+
+fn check_dead(name: &str, attributes: &Attributes) -> Result<(), SqsError> {
+    if policy(attributes).is_some() {
+        return Err(SqsError::DeadMoves { queue: name.to_owned() });
+    }
+    let kept = attributes.get(&QueueAttributeName::MessageRetentionPeriod);
+    let kept = kept.and_then(|secs| secs.parse().ok()).map(Duration::from_secs);
+    if let Some(kept) = kept.filter(|kept| kept.as_secs().to_string() != RETENTION) {
+        tracing::warn!(
+            queue = name,
+            "the dead-letter queue keeps its messages for {kept:?}, then they are gone: raise its \
+             retention period to 14 days"
+        );
+    }
+    Ok(())
+}
+
+/// Lowers the limit to a queue's own.
+fn lower(limit: &mut usize, attributes: &Attributes) {
+    let own = attributes.get(&QueueAttributeName::MaximumMessageSize);
+    if let Some(own) = own.and_then(|bytes| bytes.parse::<usize>().ok()) {
+        *limit = own.min(*limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_policy(text: &str) -> Attributes {
+        [(QueueAttributeName::RedrivePolicy, text.to_owned())].into()
+    }
+
+    #[test]
+    fn names_come_from_urls_and_dead_letters_have_their_own() {
+        assert_eq!(name_of("https://sqs.eu-west-1.amazonaws.com/1/orders"), "orders");
+        assert_eq!(name_of("orders"), "orders");
+        assert_eq!(dead_of("orders"), "orders-dead");
+        assert_eq!(dead_of("http://h/1/orders.fifo"), "http://h/1/orders-dead.fifo");
+    }
+
+    #[test]
+    fn a_redrive_policy_must_leave_room_for_releases() {
+        let options = SqsOptions::new("orders").attempts(5);
+        let check = |text| check_main("orders", &with_policy(text), None, &options);
+        for text in [r#"{"maxReceiveCount":"6"}"#, r#"{"maxReceiveCount":6}"#] {
+            let error = check(text).unwrap_err().to_string();
+            assert!(error.contains("`maxReceiveCount` 6") && error.contains("`attempts` is 5"));
+            assert!(error.contains("to 15 or more"), "{error}");
+        }
+        assert!(check(r#"{"deadLetterTargetArn":"a:b","maxReceiveCount":"15"}"#).is_ok());
+        assert!(check("no json").is_ok());
+        assert!(check_dead("d", &with_policy(r#"{"maxReceiveCount":9}"#)).is_err());
+        assert_eq!(receives_for(&options), 50);
+    }
+
+    #[test]
+    fn the_lower_limit_holds() {
+        let mut limit = 1000;
+        lower(&mut limit, &[(QueueAttributeName::MaximumMessageSize, "500".into())].into());
+        lower(&mut limit, &[(QueueAttributeName::MaximumMessageSize, "900".into())].into());
+        assert_eq!(limit, 500);
+    }
+}
