@@ -117,10 +117,6 @@ impl Assigned {
         self.waiting
     }
 
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// How many messages may be read now.
     pub(crate) fn room(&mut self, options: &KafkaOptions) -> usize {
         let room = options.buffer_messages.saturating_sub(self.ready());
@@ -151,10 +147,12 @@ impl Assigned {
             return None;
         }
         loop {
-            let kept = if self.back_is_next() { &mut self.back } else { &mut self.line }.pop_front()?;
+            let kept =
+                if self.back_is_next() { &mut self.back } else { &mut self.line }.pop_front()?;
             if self.order == Order::Key
                 && !self.lanes.is_empty()
-                && let Some(lane) = kept.message.key.as_ref().and_then(|key| self.lanes.get_mut(key))
+                && let Some(lane) =
+                    kept.message.key.as_ref().and_then(|key| self.lanes.get_mut(key))
                 && lane.first_key_value().is_some_and(|(first, _)| *first < kept.offset)
             {
                 // Its time has come long ago; its turn has not.
@@ -230,7 +228,12 @@ impl Assigned {
 
     /// Takes back a message that is out, to be handed out again. Returns where it waits for its
     /// time. On its way out, a partition takes nothing back.
-    pub(crate) fn take_back(&mut self, mut kept: Kept, due: Instant, now: Instant) -> Option<Waits> {
+    pub(crate) fn take_back(
+        &mut self,
+        mut kept: Kept,
+        due: Instant,
+        now: Instant,
+    ) -> Option<Waits> {
         self.out -= 1;
         if self.leaving {
             return None;

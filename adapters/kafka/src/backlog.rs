@@ -6,7 +6,7 @@
 //! and never too low.
 
 use crate::{
-    KafkaError, committed, queue,
+    KafkaError, KafkaOptions, committed, queue,
     reader::Reader,
     records::Read,
     source::{self, PartitionStatus},
@@ -16,7 +16,10 @@ use crate::{
 use forebay_contract::{Backlog, Count};
 use forebay_policy::Ledger;
 use rdkafka::TopicPartitionList;
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// How many partitions are looked into for their oldest message, when nobody has it in memory.
 const PEEKS: usize = 32;
@@ -99,7 +102,7 @@ impl Sums {
 pub(crate) fn of_source(inner: &source::Inner) -> Result<Backlog, KafkaError> {
     let places = places(&inner.queue.inspector, &inner.topics)?;
     let dead = inner.queue.graveyard.count()?;
-    let mut sums = Sums::default();
+    let (mut sums, mut unseen) = (Sums::default(), Vec::new());
     let mut state = inner.shared.lock();
     for place in &places {
         let scope = state.scope_of(place.topic, place.partition);
@@ -114,11 +117,40 @@ pub(crate) fn of_source(inner: &source::Inner) -> Result<Backlog, KafkaError> {
         sums.delayed += waiting;
         sums.ready += here;
         // Of a retry topic, what is not read is taken to wait.
-        if place.topic == 0 { sums.ready += unread } else { sums.delayed += unread }
-        sums.oldest(own.oldest());
+        if place.topic == 0 {
+            sums.ready += unread;
+        } else {
+            sums.delayed += unread;
+        }
+        match own.oldest() {
+            None if place.open > 0 && own.ledger.incomplete() == 0 => unseen.push(place),
+            since => sums.oldest(since),
+        }
     }
     drop(state);
+    peek(&inner.options, &inner.topics, &unseen, &mut sums)?;
     Ok(sums.backlog(dead, SystemTime::now()))
+}
+
+/// Looks into partitions for since when their oldest message has been due.
+fn peek(
+    options: &Arc<KafkaOptions>,
+    topics: &Topics,
+    places: &[&Place],
+    sums: &mut Sums,
+) -> Result<(), KafkaError> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    let mut reader = Reader::new(options, &format!("{}.peek", options.group))?;
+    for place in places.iter().take(PEEKS) {
+        let topic = &topics.read[place.topic];
+        reader.read(topic, place.partition, place.next, |Read { due, since, .. }| {
+            sums.oldest(due.or(since));
+            false
+        })?;
+    }
+    Ok(())
 }
 
 /// What is open and was not received: owed by the last owner, or beyond all that is known.
@@ -135,16 +167,7 @@ pub(crate) fn of_queue(inner: &queue::Inner) -> Result<Backlog, KafkaError> {
     let mut sums = Sums::default();
     let open: Vec<_> = places.iter().filter(|place| place.open > 0).collect();
     places.iter().for_each(|place| sums.other(place));
-    if !open.is_empty() {
-        let mut reader = Reader::new(&inner.options, &format!("{}.peek", inner.options.group))?;
-        for place in open.into_iter().take(PEEKS) {
-            let topic = &inner.topics.read[place.topic];
-            reader.read(topic, place.partition, place.next, |Read { due, since, .. }| {
-                sums.oldest(due.or(since));
-                false
-            })?;
-        }
-    }
+    peek(&inner.options, &inner.topics, &open, &mut sums)?;
     Ok(sums.backlog(dead, SystemTime::now()))
 }
 
@@ -155,7 +178,8 @@ pub(crate) fn of_partitions(
 ) -> Result<Vec<PartitionStatus>, KafkaError> {
     let own: Vec<_> = {
         let state = inner.shared.lock();
-        let place = |p: &crate::assigned::Assigned| (inner.topics.read[p.topic].to_string(), p.partition);
+        let place =
+            |p: &crate::assigned::Assigned| (inner.topics.read[p.topic].to_string(), p.partition);
         state.partitions.iter().map(place).collect()
     };
     let ends = inner.queue.inspector.ends(&own).ok();

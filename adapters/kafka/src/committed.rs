@@ -56,7 +56,8 @@ fn metadata(element: &TopicPartitionListElem<'_>) -> Option<String> {
     let text = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()));
     if text.is_err() {
         tracing::warn!(
-            topic = element.topic(), partition = element.partition(),
+            topic = element.topic(),
+            partition = element.partition(),
             "the metadata of the committed offset is not ours (not even text): ignored, the offset \
              is honoured"
         );

@@ -4,7 +4,7 @@
 //! by itself would lose messages, a producer that is not idempotent would double or reorder them.
 
 use crate::{GroupProtocol, KafkaError, KafkaOptions, Tls};
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::path::Path;
 
 /// What may not be set by hand, and why.
@@ -45,6 +45,9 @@ const OWNED: &[(&str, &str)] = &[
 /// What all clients have in common.
 fn common(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
     let mut config = ClientConfig::new();
+    // Else librdkafka says nothing, unless the `log` crate is set up.
+    let debug = options.raw.contains_key("debug");
+    config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning });
     config.set("bootstrap.servers", &options.brokers);
     config.set("client.id", "forebay");
     // Away brokers are tried again soon; the default goes up to 10 s.

@@ -1,19 +1,19 @@
 //! What librdkafka tells a consumer: rebalances, commits, errors. All of it is only noted here, and
 //! acted upon by whoever polls: a rebalance can then take its time without blocking the poll.
 
-use crate::producer::log;
+use crate::{commit::Answer, producer::log};
 use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError as Fault, KafkaResult},
+    error::KafkaError as Fault,
     types::{RDKafkaErrorCode as Code, RDKafkaRespErr},
 };
 use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,8 +24,8 @@ pub(crate) enum Note {
     Assign(TopicPartitionList),
     /// These are taken away.
     Revoke(TopicPartitionList),
-    /// A commit has been answered: topic, partition and offset of what was taken.
-    Committed(Result<Vec<(String, i32, i64)>, Fault>),
+    /// A commit has been answered.
+    Committed(Answer),
     /// All brokers are away, or a connection has failed, with a reason.
     Trouble(Code, String),
 }
@@ -38,11 +38,25 @@ pub(crate) struct Context(Arc<Inner>);
 struct Inner {
     notes: Mutex<VecDeque<Note>>,
     closing: AtomicBool,
+    /// Calls so far.
+    heard: AtomicU64,
 }
 
 impl Context {
     fn notes(&self) -> MutexGuard<'_, VecDeque<Note>> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a note.
+    pub(crate) fn note(&self, note: Note) {
+        self.0.heard.fetch_add(1, Ordering::Relaxed);
+        self.notes().push_back(note);
+    }
+
+    /// Grows with each call of librdkafka's, log lines included: a poll that makes it grow has taken
+    /// something out of the queue.
+    pub(crate) fn heard(&self) -> u64 {
+        self.0.heard.load(Ordering::Relaxed)
     }
 
     /// The oldest note.
@@ -58,12 +72,13 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.heard.fetch_add(1, Ordering::Relaxed);
         log(level, facility, message);
     }
 
     fn error(&self, fault: Fault, reason: &str) {
         let code = fault.rdkafka_error_code().unwrap_or(Code::Unknown);
-        self.notes().push_back(Note::Trouble(code, reason.to_owned()));
+        self.note(Note::Trouble(code, reason.to_owned()));
     }
 }
 
@@ -90,26 +105,6 @@ impl ConsumerContext for Context {
             return;
         }
         let list = partitions.clone();
-        self.notes().push_back(if assign { Note::Assign(list) } else { Note::Revoke(list) });
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let taken = |list: &TopicPartitionList| {
-            let taken = list.elements().into_iter().filter_map(|element| {
-                element.error().ok()?;
-                let offset = element.offset().to_raw()?;
-                Some((element.topic().to_owned(), element.partition(), offset))
-            });
-            taken.collect::<Vec<_>>()
-        };
-        // Partly refused: the result is an error, and each element tells for itself.
-        let answer = match result {
-            Ok(()) => Ok(taken(offsets)),
-            Err(fault) => match taken(offsets) {
-                some if some.len() < offsets.count() && !some.is_empty() => Ok(some),
-                _ => Err(fault),
-            },
-        };
-        self.notes().push_back(Note::Committed(answer));
+        self.note(if assign { Note::Assign(list) } else { Note::Revoke(list) });
     }
 }

@@ -13,9 +13,7 @@ use crate::{
     records::{self, Read},
     topics::Topics,
 };
-use forebay_contract::{
-    Carried, DeadFilter, DeadId, DeadLetter, DeadOrigin, DeadReason,
-};
+use forebay_contract::{Carried, DeadFilter, DeadId, DeadLetter, DeadOrigin, DeadReason};
 use forebay_policy::{Ledger, Received};
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -40,7 +38,10 @@ pub(crate) struct Graveyard {
 }
 
 impl Graveyard {
-    pub(crate) fn new(options: &Arc<KafkaOptions>, topics: &Arc<Topics>) -> Result<Self, KafkaError> {
+    pub(crate) fn new(
+        options: &Arc<KafkaOptions>,
+        topics: &Arc<Topics>,
+    ) -> Result<Self, KafkaError> {
         let group = format!("{}.dead", options.group);
         let reader = Mutex::new(Reader::new(options, &group)?);
         Ok(Self { options: options.clone(), topics: topics.clone(), reader })
@@ -124,7 +125,13 @@ impl Graveyard {
                 headers: records::headers(Some(&message.id), state.as_deref(), &message.headers),
             };
             let answers = answers.clone();
-            producer.send(record, Box::new(move |outcome| drop(answers.send((i, outcome)))));
+            producer.send(
+                record,
+                Box::new(move |outcome| {
+                    // Somebody listens: the loop below.
+                    let _ = answers.send((i, outcome));
+                }),
+            );
         }
         drop(answers);
         let mut all = vec![Outcome::Failed(Code::Unknown); chunk.len()];

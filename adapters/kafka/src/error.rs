@@ -40,7 +40,9 @@ pub enum KafkaError {
         brokers: String,
     },
     /// The credentials are not accepted.
-    #[error("{brokers} does not accept these credentials ({detail}): check `security` of the options")]
+    #[error(
+        "{brokers} does not accept these credentials ({detail}): check `security` of the options"
+    )]
     Credentials {
         /// The brokers.
         brokers: String,

@@ -2,6 +2,7 @@
 
 mod assigned;
 mod backlog;
+mod commit;
 mod committed;
 mod config;
 mod context;

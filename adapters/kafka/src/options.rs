@@ -1,7 +1,7 @@
 //! Settings of a topic, with their defaults, and which of them cannot be.
 
 use crate::KafkaError;
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, path::PathBuf, time::Duration};
 
 /// What order is kept between messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -221,7 +221,11 @@ impl KafkaOptions {
             }
         }
         if self.fetch_kbytes > 2_097_151 {
-            return Err(bad("fetch_kbytes", self.fetch_kbytes, "librdkafka takes 2,097,151 at most"));
+            return Err(bad(
+                "fetch_kbytes",
+                self.fetch_kbytes,
+                "librdkafka takes 2,097,151 at most",
+            ));
         }
         let (size, least) = (self.max_message_bytes, 2 * STATE_ROOM);
         if !(least..=1_000_000_000).contains(&size) {
@@ -251,7 +255,8 @@ impl KafkaOptions {
         if !steps.is_sorted_by(|a, b| a < b) {
             return Err(bad("retry_steps", shown, "the delays have to ascend"));
         }
-        let whole = |step: &Duration| step.as_millis() > 0 && step.subsec_nanos() % 1_000_000 == 0;
+        let whole =
+            |step: &Duration| step.as_millis() > 0 && step.subsec_nanos().is_multiple_of(1_000_000);
         if !steps.iter().all(whole) {
             return Err(bad("retry_steps", shown, "a delay is whole milliseconds, at least 1"));
         }
@@ -259,8 +264,8 @@ impl KafkaOptions {
     }
 }
 
-fn bad(setting: &str, value: impl ToString, why: impl Into<String>) -> KafkaError {
-    KafkaError::Setting { setting: setting.into(), value: value.to_string(), why: why.into() }
+fn bad(setting: &str, value: impl Display, why: impl Into<String>) -> KafkaError {
+    KafkaError::Setting { setting: setting.into(), value: format!("{value}"), why: why.into() }
 }
 
 fn positive(setting: &str, value: i32) -> Result<(), KafkaError> {

@@ -15,13 +15,14 @@
 
 use crate::{
     KafkaError, KafkaOptions,
+    commit::Committer,
+    config,
     context::{Context, Note},
     producer::Producer,
     reader::Reader,
     records::{self, Read},
     state::Shared,
     topics::Topics,
-    config,
 };
 use forebay_contract::{Message, SourceEvent};
 use rdkafka::{
@@ -80,6 +81,7 @@ pub(crate) struct Poller {
     pub(crate) revoking: Option<crate::rebalance::Revoking>,
     /// When the commit that is on its way was sent.
     pub(crate) committing: Option<Instant>,
+    pub(crate) committer: Committer,
     pub(crate) commit_at: Instant,
     /// For noted attempts, where there is order.
     pub(crate) attempts: Option<Reader>,
@@ -113,12 +115,14 @@ impl Poller {
             topics: topics.clone(),
             shared: shared.clone(),
             consumer: Arc::new(consumer),
-            context,
             producer: producer.clone(),
             queues: Vec::new(),
             scopes: 0,
             revoking: None,
             committing: None,
+            committer: Committer::start(context.clone(), shared.clone())
+                .map_err(|error| no_thread(&error))?,
+            context,
             commit_at: Instant::now(),
             attempts,
             down: false,
@@ -152,13 +156,16 @@ impl Poller {
 
     /// Takes in what the consumer tells.
     pub(crate) fn serve(&mut self) {
-        // A few times, since a poll ends with the first event that it has dealt with.
-        for _ in 0..4 {
+        // A poll ends with the first event that it has dealt with.
+        for _ in 0..100 {
+            let heard = self.context.heard();
             match self.consumer.poll(Duration::ZERO) {
+                None if self.context.heard() == heard => break,
                 None => {}
                 // Only a partition that is not split off yet would come here; none is.
                 Some(Ok(record)) => tracing::error!(
-                    topic = record.topic(), "a message came where none was expected"
+                    topic = record.topic(),
+                    "a message came where none was expected"
                 ),
                 Some(Err(fault)) => self.trouble(&fault),
             }
@@ -209,13 +216,20 @@ impl Poller {
             Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve) => {}
             Some(code @ (Code::UnknownTopicOrPartition | Code::UnknownTopic)) => {
                 // Deleted, or not known everywhere yet.
-                self.heard(Code::AllBrokersDown, &format!("a topic of {:?}: {code}", self.topics.read));
+                self.heard(
+                    Code::AllBrokersDown,
+                    &format!("a topic of {:?}: {code}", self.topics.read),
+                );
             }
             Some(Code::PollExceeded) => {
                 tracing::warn!("the poll came too late, was the process stopped? Joining again");
             }
             _ => {
-                let what = format!("consuming `{}` in the group `{}`", self.topics.main(), self.options.group);
+                let what = format!(
+                    "consuming `{}` in the group `{}`",
+                    self.topics.main(),
+                    self.options.group
+                );
                 let error = KafkaError::new(what, fault);
                 if error.is_fatal() {
                     self.shared.fail(error);
@@ -316,12 +330,13 @@ pub(crate) fn start(mut poller: Poller) -> Result<(), KafkaError> {
             drop(poller);
             shared.finished.send_replace(true);
         })
-        .map_err(|error| KafkaError::Broker {
-            what: "starting the consumer's thread".into(),
-            detail: error.to_string(),
-            passing: false,
-        })?;
+        .map_err(|error| no_thread(&error))?;
     let _ = shared.thread.set(handle.thread().clone());
     drop(go);
     Ok(())
+}
+
+fn no_thread(error: &std::io::Error) -> KafkaError {
+    let (what, detail) = ("starting a thread".to_owned(), error.to_string());
+    KafkaError::Broker { what, detail, passing: false }
 }

@@ -62,11 +62,9 @@ impl Producer {
     /// Hands a record to librdkafka, which does not wait. `report` is called in any case.
     pub(crate) fn send(&self, record: Record<'_>, report: Report) {
         let producer = self.current();
-        let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(
-            record.topic,
-            Box::new(Ticket(report)),
-        )
-        .headers(record.headers);
+        let mut base =
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(record.topic, Box::new(Ticket(report)))
+                .headers(record.headers);
         base.partition = record.partition;
         base.key = record.key.map(AsRef::as_ref);
         base.payload = record.payload;
@@ -108,7 +106,9 @@ impl Producer {
 
 fn make(options: &KafkaOptions, timeout: u128) -> Result<ThreadedProducer<Reports>, KafkaError> {
     let config = config::producer(options, timeout)?;
-    config.create_with_context(Reports).map_err(|fault| KafkaError::new("making a producer", &fault))
+    config
+        .create_with_context(Reports)
+        .map_err(|fault| KafkaError::new("making a producer", &fault))
 }
 
 /// What travels through librdkafka with a record.
@@ -135,9 +135,7 @@ impl ProducerContext for Reports {
             Ok(record) => {
                 Outcome::Confirmed { partition: record.partition(), offset: record.offset() }
             }
-            Err((fault, _)) => {
-                Outcome::Failed(fault.rdkafka_error_code().unwrap_or(Code::Unknown))
-            }
+            Err((fault, _)) => Outcome::Failed(fault.rdkafka_error_code().unwrap_or(Code::Unknown)),
         };
         (ticket.0)(outcome);
     }

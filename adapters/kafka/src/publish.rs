@@ -32,11 +32,7 @@ pub(crate) async fn publish(
     results
 }
 
-fn answer(
-    outcome: Outcome,
-    topic: &str,
-    id: Option<MessageId>,
-) -> Result<MessageId, PublishError> {
+fn answer(outcome: Outcome, topic: &str, id: Option<MessageId>) -> Result<MessageId, PublishError> {
     match outcome {
         Outcome::Confirmed { partition, offset } => {
             Ok(id.unwrap_or_else(|| MessageId::from(format!("{topic}:{partition}:{offset}"))))

@@ -1,15 +1,18 @@
 //! A topic opened as a queue: publishing into it, its backlog, its dead letters.
 
+use crate::Order;
 use crate::{
-    KafkaError, KafkaOptions, KafkaSource, backlog, config, dead::Graveyard, producer::Producer,
-    publish, topics::Topics,
+    KafkaError, KafkaOptions, KafkaSource, backlog, config,
+    dead::Graveyard,
+    producer::Producer,
+    publish,
+    topics::Topics,
     topology::{self, Inspector, blocking},
 };
 use forebay_contract::{
-    Backlog, Capabilities, DeadFilter, DeadId, DeadLetter, DeadLetters, DeadLettersError, Exactness,
-    MessageId, OrderSupport, Outgoing, PublishError, Redriven, Sink, SourceError,
+    Backlog, Capabilities, DeadFilter, DeadId, DeadLetter, DeadLetters, DeadLettersError,
+    Exactness, MessageId, OrderSupport, Outgoing, PublishError, Redriven, Sink, SourceError,
 };
-use crate::Order;
 use std::sync::Arc;
 
 /// A topic, with its retry topics and dead letters. Cheap to clone.

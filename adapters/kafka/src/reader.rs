@@ -7,8 +7,7 @@ use crate::{
     records::{self, Read},
 };
 use rdkafka::{
-    Message as _,
-    Offset, TopicPartitionList,
+    Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError as Fault,
 };

@@ -12,21 +12,19 @@
 
 use crate::{
     assigned::Assigned,
+    commit::{Answer, Entry},
     committed::{self, Committed},
     poller::{COMMIT_EVERY, Noted, Poller, Queue},
 };
 use forebay_contract::{Scope, SourceEvent};
-use forebay_policy::{AssignNote, Ledger};
-use rdkafka::{Offset, TopicPartitionList, consumer::{CommitMode, Consumer}, error::KafkaError as Fault};
+use forebay_policy::{AssignNote, Commit, Ledger};
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, Instant},
 };
-
-/// A commit that was not answered for so long is taken to be lost.
-const COMMIT_LOST: Duration = Duration::from_secs(30);
 
 /// How often the committed offsets are asked for before a partition is taken without its done map.
 const TRIES: u32 = 3;
@@ -44,14 +42,19 @@ impl Poller {
     /// Partitions are given to us.
     pub(crate) fn assign(&mut self, list: &TopicPartitionList) {
         let commits = self.ask_committed(list);
+        let known = commits.len() >= list.count();
         let mut starts = TopicPartitionList::with_capacity(list.count());
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             let commit = commits.iter().find(|c| c.topic == topic && c.partition == partition);
             self.take_over(topic, partition, commit);
-            // What was never committed begins at the start, as `auto.offset.reset` says.
-            let offset = commit.and_then(|commit| commit.offset);
-            let start = offset.map_or(Offset::Invalid, Offset::Offset);
+            let start = match commit.and_then(|commit| commit.offset) {
+                Some(offset) => Offset::Offset(offset),
+                // What was never committed begins at the start.
+                None if known => Offset::Beginning,
+                // librdkafka asks again.
+                None => Offset::Invalid,
+            };
             if let Err(fault) = starts.add_partition_offset(topic, partition, start) {
                 tracing::error!(topic, partition, "{fault}");
             }
@@ -63,7 +66,9 @@ impl Poller {
         self.shared.assigned.notify_waiters();
         self.is_up();
         tracing::info!(
-            group = self.options.group, partitions = list.count(), "partitions were given to this worker"
+            group = self.options.group,
+            partitions = list.count(),
+            "partitions were given to this worker"
         );
     }
 
@@ -100,7 +105,8 @@ impl Poller {
             // Messages may repeat; an operator may want to know why.
             _ => tracing::warn!(topic, partition, ?offset, "{note}; the offset is honoured"),
         }
-        let attempts = if index == 0 { self.noted_attempts(partition, offset) } else { HashMap::new() };
+        let attempts =
+            if index == 0 { self.noted_attempts(partition, offset) } else { HashMap::new() };
         let Some(mut queue) = self.consumer.split_partition_queue(topic, partition) else {
             tracing::error!(topic, partition, "librdkafka has no queue for this partition");
             return;
@@ -162,7 +168,10 @@ impl Poller {
         self.shared.happened.notify_one();
         self.queues.retain(|queue| !scopes.contains(&queue.scope));
         tracing::info!(
-            group = self.options.group, partitions = scopes.len(), lost, "partitions are taken away"
+            group = self.options.group,
+            partitions = scopes.len(),
+            lost,
+            "partitions are taken away"
         );
         let committed = lost.then(Instant::now);
         self.revoking = Some(Revoking { list, scopes, until, committed });
@@ -174,15 +183,20 @@ impl Poller {
         if revoking.committed.is_none() {
             let out: usize = {
                 let mut state = self.shared.lock();
-                let out = |scope: &u64| state.partition(*scope).map_or(0, |partition| partition.out);
+                let out =
+                    |scope: &u64| state.partition(*scope).map_or(0, |partition| partition.out);
                 revoking.scopes.iter().map(out).sum()
             };
-            if (out > 0 && now < revoking.until) || self.committing.is_some_and(|_| now < revoking.until)
+            if (out > 0 && now < revoking.until)
+                || self.committing.is_some_and(|_| now < revoking.until)
             {
                 return;
             }
             if out > 0 {
-                tracing::warn!(messages = out, "partitions go while messages of theirs are out: those will repeat");
+                tracing::warn!(
+                    messages = out,
+                    "partitions go while messages of theirs are out: those will repeat"
+                );
             }
             revoking.committed = Some(now);
             self.send_commit(now);
@@ -190,7 +204,9 @@ impl Poller {
         // The answer, or a moment.
         let Some(revoking) = &self.revoking else { return };
         let waited = revoking.committed.map(|sent| now.saturating_duration_since(sent));
-        if self.committing.is_some() && waited.is_some_and(|waited| waited < Duration::from_millis(500)) {
+        if self.committing.is_some()
+            && waited.is_some_and(|waited| waited < Duration::from_millis(500))
+        {
             return;
         }
         let Some(revoking) = self.revoking.take() else { return };
@@ -211,9 +227,6 @@ impl Poller {
 
     /// Commits what has changed, if it is time and no commit is on its way.
     pub(crate) fn commit(&mut self, now: Instant) {
-        if self.committing.is_some_and(|sent| now.saturating_duration_since(sent) > COMMIT_LOST) {
-            self.committing = None;
-        }
         if now >= self.commit_at && self.committing.is_none() {
             self.send_commit(now);
             self.commit_at = now + COMMIT_EVERY;
@@ -221,46 +234,36 @@ impl Poller {
     }
 
     fn send_commit(&mut self, now: Instant) {
-        let mut list = TopicPartitionList::new();
+        let mut entries = Vec::new();
         {
             let mut state = self.shared.lock();
             for partition in &mut state.partitions {
                 partition.trim();
-                let Some(commit) = partition.ledger.commit() else { continue };
-                let topic = &self.topics.read[partition.topic];
-                let mut element = list.add_partition(topic, partition.partition);
-                if let Err(fault) = element.set_offset(Offset::Offset(commit.offset)) {
-                    tracing::error!(topic = &**topic, "offset {}: {fault}", commit.offset);
-                    return;
-                }
-                element.set_metadata(&commit.metadata);
+                let Some(Commit { offset, metadata }) = partition.ledger.commit() else { continue };
+                let topic = self.topics.read[partition.topic].clone();
+                let (scope, partition) = (partition.scope, partition.partition);
+                entries.push(Entry { scope, topic, partition, offset, metadata });
             }
         }
-        if list.count() == 0 {
-            return;
-        }
-        match self.consumer.commit(&list, CommitMode::Async) {
-            Ok(()) => self.committing = Some(now),
-            Err(fault) => tracing::debug!("committing: {fault}; the next commit covers it"),
+        if !entries.is_empty() && self.committer.send(&self.consumer, entries) {
+            self.committing = Some(now);
         }
     }
 
     /// A commit is answered.
-    pub(crate) fn committed(&mut self, answer: Result<Vec<(String, i32, i64)>, Fault>) {
+    pub(crate) fn committed(&mut self, answer: Answer) {
         self.committing = None;
-        let taken = match answer {
-            Ok(taken) => taken,
+        if let Some(fault) = answer.fault {
             // In a rebalance, or while the coordinator moves. What is still ours is committed again.
-            Err(fault) => return tracing::debug!("{fault}; the next commit covers it"),
-        };
-        self.is_up();
+            tracing::debug!("{fault}; the next commit covers it");
+        }
+        if !answer.taken.is_empty() {
+            self.is_up();
+        }
         let mut state = self.shared.lock();
-        for (topic, partition, offset) in taken {
-            let Some(index) = self.topics.index(&topic) else { continue };
-            if let Some(scope) = state.scope_of(index, partition)
-                && let Some(assigned) = state.partition(scope)
-            {
-                assigned.ledger.committed(offset);
+        for (scope, offset) in answer.taken {
+            if let Some(partition) = state.partition(scope) {
+                partition.ledger.committed(offset);
             }
         }
     }
@@ -273,8 +276,9 @@ impl Poller {
             self.wait_a_little();
         }
         loop {
-            self.committing = None;
-            self.send_commit(Instant::now());
+            if self.committing.is_none() {
+                self.send_commit(Instant::now());
+            }
             while self.committing.is_some() && Instant::now() < deadline {
                 self.wait_a_little();
             }

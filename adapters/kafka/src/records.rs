@@ -1,9 +1,9 @@
 //! Records of Kafka as messages, and messages as records.
 
+use bytes::Bytes;
 use forebay_contract::{
     Carried, CarriedFault, FOREBAY_ID, FOREBAY_STATE, Headers, Message, MessageId,
 };
-use bytes::Bytes;
 use rdkafka::message::{
     BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders,
 };
@@ -50,7 +50,9 @@ pub(crate) fn read(record: &BorrowedMessage<'_>, topic: &str) -> Read {
     }
     if broken > 0 {
         tracing::warn!(
-            topic, partition = record.partition(), offset,
+            topic,
+            partition = record.partition(),
+            offset,
             "{broken} headers have names that are not UTF-8: they are left out"
         );
     }

@@ -130,7 +130,8 @@ async fn wait(
             }
             Ok(Outcome::Failed(code)) => Err(failed(code)),
             Err(_) => {
-                let text = format!("a copy was not confirmed within {PATIENCE:?}; it is on its way");
+                let text =
+                    format!("a copy was not confirmed within {PATIENCE:?}; it is on its way");
                 Err(SettleError::Unavailable(text.into()))
             }
         };
@@ -199,16 +200,21 @@ fn send(
         false => Carried { history: History::new(), ..whole.clone() }.state(room),
     };
     let Some(state) = state else {
-        source.shared.lock().copied(receipt, Outcome::Failed(Code::MessageSizeTooLarge), None, now.0);
+        source.shared.lock().copied(
+            receipt,
+            Outcome::Failed(Code::MessageSizeTooLarge),
+            None,
+            now.0,
+        );
         return Err(SettleError::Refused(TOO_LARGE.into()));
     };
     let delay = match &settlement.verdict {
         Verdict::Retry { after, .. } | Verdict::Postpone { after, .. } => Some(*after),
         _ => None,
     };
-    let stays = delay.filter(|_| source.options.order != Order::None).map(|after| {
-        (Arc::new(after_failure(message, &whole)), now.0 + after)
-    });
+    let stays = delay
+        .filter(|_| source.options.order != Order::None)
+        .map(|after| (Arc::new(after_failure(message, &whole)), now.0 + after));
     let shared = source.shared.clone();
     let again = stays.clone();
     let report = move |outcome| {
@@ -222,7 +228,9 @@ fn send(
     let key = message.key.as_ref();
     let payload = Some(message.payload.as_ref());
     match delay {
-        Some(_) if stays.is_some() => note_attempt(source, receipt, message, &state, Box::new(report)),
+        Some(_) if stays.is_some() => {
+            note_attempt(source, receipt, message, &state, Box::new(report));
+        }
         Some(after) => {
             let topic = source.topics.retry(after).unwrap_or_else(|| source.topics.main());
             let headers = headers(&message.headers);
@@ -273,7 +281,11 @@ fn forget_attempts(source: &Inner, batch: &[Settlement<Receipt>], answers: &[Ans
     for (settlement, answer) in batch.iter().zip(answers) {
         let over = matches!(settlement.verdict, Verdict::Ack | Verdict::Drop(_));
         let noted = !settlement.message.history.notes().is_empty();
-        if over && noted && answer.is_ok() && let Some(place) = source.place(settlement.receipt) {
+        if over
+            && noted
+            && answer.is_ok()
+            && let Some(place) = source.place(settlement.receipt)
+        {
             let key = settlement.receipt.offset.to_string().into();
             let headers = rdkafka::message::OwnedHeaders::new();
             let record =

@@ -4,8 +4,7 @@ use crate::{
     KafkaError, KafkaOptions, Receipt, backlog,
     poller::{self, Poller},
     producer::Producer,
-    queue,
-    settle,
+    queue, settle,
     state::Shared,
     topics::Topics,
     topology::blocking,
@@ -186,10 +185,7 @@ impl Source for KafkaSource {
         }
     }
 
-    async fn settle(
-        &self,
-        batch: &[Settlement<Receipt>],
-    ) -> Vec<Result<Settled, SettleError>> {
+    async fn settle(&self, batch: &[Settlement<Receipt>]) -> Vec<Result<Settled, SettleError>> {
         settle::settle(&self.inner, batch).await
     }
 
@@ -201,7 +197,9 @@ impl Source for KafkaSource {
         batch
             .iter()
             .map(|(receipt, length)| match ours(receipt.scope, &mut state) {
-                true => Ok(Lease { expires_at: Instant::now().checked_add(*length).unwrap_or(far) }),
+                true => {
+                    Ok(Lease { expires_at: Instant::now().checked_add(*length).unwrap_or(far) })
+                }
                 false => Err(LeaseError::Lost),
             })
             .collect()

@@ -234,7 +234,11 @@ impl State {
         now: Instant,
     ) -> Outcome {
         let Some(partition) = self.partition(receipt.scope) else {
-            return if matches!(outcome, Outcome::Confirmed { .. }) { Outcome::TooLate } else { outcome };
+            return if matches!(outcome, Outcome::Confirmed { .. }) {
+                Outcome::TooLate
+            } else {
+                outcome
+            };
         };
         partition.copied(receipt.offset);
         if !matches!(outcome, Outcome::Confirmed { .. }) {
@@ -318,7 +322,8 @@ impl State {
 
     /// The partition with this place, if it is ours.
     pub(crate) fn scope_of(&self, topic: usize, partition: i32) -> Option<u64> {
-        let here = |assigned: &&Assigned| assigned.topic == topic && assigned.partition == partition;
+        let here =
+            |assigned: &&Assigned| assigned.topic == topic && assigned.partition == partition;
         self.partitions.iter().find(here).map(|assigned| assigned.scope)
     }
 

@@ -64,7 +64,8 @@ impl Topics {
 fn short(delay: Duration) -> String {
     let millis = delay.as_millis();
     let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
-    let (unit, name) = units.into_iter().find(|(unit, _)| millis % unit == 0).unwrap_or((1, "ms"));
+    let (unit, name) =
+        units.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit)).unwrap_or((1, "ms"));
     format!("{}{name}", millis / unit)
 }
 

@@ -1,6 +1,10 @@
 //! Whether the topics are there, and creating them where that is asked for.
 
-use crate::{Create, KafkaError, KafkaOptions, committed, config, context::{Context, Note}, topics::Topics};
+use crate::{
+    Create, KafkaError, KafkaOptions, committed, config,
+    context::{Context, Note},
+    topics::Topics,
+};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
@@ -44,7 +48,8 @@ impl Inspector {
     /// How many partitions a topic has; `None` where there is no such topic.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Option<i32>, KafkaError> {
         let what = format!("looking for the topic `{topic}`");
-        let metadata = match self.consumer.fetch_metadata(Some(topic), self.options.request_timeout) {
+        let metadata = match self.consumer.fetch_metadata(Some(topic), self.options.request_timeout)
+        {
             Ok(metadata) => metadata,
             Err(fault) => return Err(self.why(what, &fault)),
         };

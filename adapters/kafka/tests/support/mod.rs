@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use forebay_contract::{
-    Delivery, FailureKind, FailureNote, MessageId, Outgoing, SettleError, Settled, Settlement, Sink,
-    Source, Verdict, Want,
+    Delivery, FailureKind, FailureNote, MessageId, Outgoing, SettleError, Settled, Settlement,
+    Sink, Source, Verdict, Want,
 };
 use forebay_kafka::{Create, KafkaError, KafkaOptions, KafkaQueue, KafkaSource, Order, Receipt};
 use rdkafka::{
