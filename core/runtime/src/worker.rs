@@ -4,7 +4,7 @@ use crate::{
     Control, DrainReport, Gate, Invoke, RunError,
     control::{Request, Shared, WorkerPhase},
     keeper::{Keeper, keep},
-    pump::{Leavings, Parts, Pump, Settings},
+    pump::{Leavings, Parts, Pump, Settings, aside},
     settler::Settler,
     signals::Signals,
     window::Window,
@@ -114,11 +114,8 @@ impl<S: Source, I: Invoke> Worker<S, I> {
         keepers.spawn(keep(keeper, source.clone(), stats));
         let mut settlers = JoinSet::new();
         settlers.spawn(settler.run());
-        let mut pumps = JoinSet::new();
-        pumps.spawn(pump.run());
-
         // The pump has no handler in it that could panic; a panic here is a defect, passed on.
-        let Leavings { error, counts, deadline, running } = joined(&mut pumps).await;
+        let Leavings { error, counts, deadline, running } = aside::run(pump).await;
         // Its end of the channel is gone with it, so the settler ends when all is settled.
         let unsettled = joined(&mut settlers).await;
         keepers.abort_all();
@@ -138,7 +135,8 @@ impl<S: Source, I: Invoke> Worker<S, I> {
     }
 }
 
-async fn joined<T: 'static>(tasks: &mut JoinSet<T>) -> T {
+/// The end of a task.
+pub(crate) async fn joined<T: 'static>(tasks: &mut JoinSet<T>) -> T {
     match tasks.join_next().await.expect("a task was spawned into it") {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

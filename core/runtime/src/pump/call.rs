@@ -72,7 +72,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             let context = self.context(&held, round.at);
             let handler = handle.take().unwrap_or_else(|| self.invoke.clone());
             let call = put(&mut place, || handler.invoke(context));
-            if self.hogs.allow(round.at) {
+            let inline = self.hogs.allow(round.at);
+            if inline {
                 round.polls += 1;
                 match poll_once(call.as_mut()) {
                     Ok(Poll::Ready((handler, outcome))) => {
@@ -92,7 +93,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             self.look(round);
             if let Some(call) = place.take() {
                 let call = async move { Called::One(call.await.1) };
-                self.spawn(smallvec![held], started_at, round.generation, call);
+                self.spawn(smallvec![held], inline, started_at, round.generation, call);
             }
         }
         self.look(round);
@@ -127,12 +128,14 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             let called = match polled {
                 Ok(Poll::Ready(called)) => called,
                 Err(panicked) => Called::Together(panicked),
-                Ok(Poll::Pending) => return self.spawn(unit, started, round.generation, call),
+                Ok(Poll::Pending) => {
+                    return self.spawn(unit, true, started, round.generation, call);
+                }
             };
             self.renew_cancellation();
             return self.finish(unit, called, took, round.generation);
         }
-        self.spawn(unit, started, round.generation, call);
+        self.spawn(unit, false, started, round.generation, call);
     }
 
     #[inline]
@@ -170,16 +173,23 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         each
     }
 
-    /// Lets a call go on as a task.
-    fn spawn<F>(&mut self, unit: Unit<S::Receipt>, at: Instant, generation: u64, call: F)
-    where
+    /// Lets a call go on as a task. `polled`: it has been polled, and waits.
+    fn spawn<F>(
+        &mut self,
+        unit: Unit<S::Receipt>,
+        polled: bool,
+        at: Instant,
+        generation: u64,
+        call: F,
+    ) where
         F: Future<Output = Called> + Send + 'static,
     {
         let cancellation = mem::take(&mut self.cancellation);
         let entry = self.running.vacant_entry();
-        let report = Report { slot: entry.key(), finished: self.finished_tx.clone(), sent: false };
+        let finished = self.finished_tx.clone();
+        let report = Report { slot: entry.key(), finished, first_poll: None, sent: false };
         let timeout = self.settings.timeout.map(|timeout| (at + timeout, timeout));
-        let task = tokio::spawn(supervise(call, timeout, cancellation.clone(), report));
+        let task = tokio::spawn(supervise(call, polled, timeout, cancellation.clone(), report));
         let (started, task) = (clock::moment(at), task.abort_handle());
         entry.insert(Running { unit, started, generation, cancellation, lost: false, task });
     }
@@ -208,20 +218,33 @@ fn poll_once<F: Future>(call: Pin<&mut F>) -> Result<Poll<F::Output>, Outcome> {
 /// A call in a task of its own: within its time, and until it is called off.
 async fn supervise(
     call: impl Future<Output = Called>,
+    mut polled: bool,
     timeout: Option<(Instant, Duration)>,
     cancellation: Cancellation,
-    report: Report,
+    mut report: Report,
 ) {
     let mut call = std::pin::pin!(call);
+    let mut poll = |cx: &mut std::task::Context<'_>| match poll_caught(call.as_mut(), cx) {
+        Ok(polled) => polled,
+        Err(panicked) => Poll::Ready(Called::Together(panicked)),
+    };
+    // The first poll is where a hog shows.
+    let mut first = None;
     let called = tokio::select! {
         biased;
-        called = poll_fn(|cx| match poll_caught(call.as_mut(), cx) {
-            Ok(polled) => polled,
-            Err(panicked) => Poll::Ready(Called::Together(panicked)),
+        called = poll_fn(|cx| {
+            if std::mem::replace(&mut polled, true) {
+                return poll(cx);
+            }
+            let begun = Instant::now();
+            let called = poll(cx);
+            first = Some(begun.elapsed());
+            called
         }) => called,
         limit = overdue(timeout) => Called::Together(Outcome::TimedOut(limit)),
         () = called_off(&cancellation) => Called::Together(Outcome::Cancelled),
     };
+    report.first_poll = first;
     report.send(called);
 }
 
@@ -245,6 +268,7 @@ async fn called_off(cancellation: &Cancellation) {
 struct Report {
     slot: usize,
     finished: mpsc::UnboundedSender<Finished>,
+    first_poll: Option<Duration>,
     sent: bool,
 }
 
@@ -256,7 +280,8 @@ impl Report {
     fn deliver(&mut self, called: Called) {
         self.sent = true;
         // Without a pump there is nobody to tell, and the messages come back by themselves.
-        let _ = self.finished.send(Finished { slot: self.slot, called, ended: Instant::now() });
+        let (slot, first_poll, ended) = (self.slot, self.first_poll, Instant::now());
+        let _ = self.finished.send(Finished { slot, called, first_poll, ended });
     }
 }
 

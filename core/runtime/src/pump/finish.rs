@@ -20,6 +20,9 @@ const FUSE_HOLD: Duration = Duration::from_secs(1);
 impl<S: Source, I: Invoke> Pump<S, I> {
     /// Takes in what a task reported.
     pub(super) fn finish_task(&mut self, finished: Finished) {
+        if let Some(took) = finished.first_poll {
+            self.hogs.polled(1, took, finished.ended);
+        }
         let Some(running) = self.running.try_remove(finished.slot) else { return };
         let took = clock::moment(finished.ended).since(running.started);
         let called = match running.cancellation.is_cancelled() {

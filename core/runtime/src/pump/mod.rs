@@ -14,6 +14,7 @@
 //! its own, where the runtime's threads share the load; and one that hogs the processor is noticed,
 //! after which handlers start as tasks at once (see [`call`]).
 
+pub(crate) mod aside;
 mod call;
 mod caution;
 mod drain;
@@ -36,6 +37,7 @@ use crate::{
     settler::{Gone, Outbox},
     window::Window,
 };
+use aside::{Place, Run};
 use bytes::Bytes;
 use caution::Caution;
 use drain::Drain;
@@ -129,6 +131,8 @@ struct Running<R> {
 struct Finished {
     slot: usize,
     called: Called,
+    /// How long its first poll took, if that was in the task.
+    first_poll: Option<Duration>,
     ended: Instant,
 }
 
@@ -176,6 +180,7 @@ pub(crate) struct Pump<S: Source, I> {
     random: fastrand::Rng,
     next_ticket: u64,
     hogs: Hogs,
+    place: Place,
     /// Whether something was refused in this round, and when the gate may grant it.
     refused: bool,
     gate_again_at: Moment,
@@ -250,6 +255,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             random: fastrand::Rng::new(),
             next_ticket: 0,
             hogs: Hogs::new(Instant::now()),
+            place: Place::of_this_runtime(),
             refused: false,
             gate_again_at: Moment::NEVER,
             look_again: false,
@@ -260,8 +266,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         }
     }
 
-    /// Runs until the drain is over.
-    pub(crate) async fn run(mut self) -> Leavings {
+    /// Runs until the drain is over, or the pump is to go on elsewhere.
+    pub(crate) async fn run(mut self) -> Run<Self> {
         loop {
             while let Ok(finished) = self.finished.try_recv() {
                 self.finish_task(finished);
@@ -275,11 +281,13 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             self.tick(now);
             self.flush(now);
             if self.drain_step(now) {
-                break;
+                return Run::Over(self.end());
+            }
+            if self.place.is_left(!self.hogs.allow(Instant::now())) {
+                return Run::Moves(self);
             }
             self.wait(more).await;
         }
-        self.end()
     }
 
     fn requested(&mut self, request: Request) {

@@ -1,0 +1,120 @@
+//! Where the pump runs: as a task among others, or, while handlers hog the processor, on a thread of
+//! its own.
+//!
+//! Handlers run as tasks while hogs are about (`hogs.rs`). A thread of the runtime that takes a hog
+//! does nothing else until it is done; if that thread also ran the pump, every message would wait for
+//! the hog. On a thread of its own the pump goes on, and what it starts goes to the threads that are
+//! free. All the rest of the time the pump is a task: then a hand-over between it and the source's
+//! tasks costs no wake-up of a thread.
+//!
+//! A runtime with one thread has no other place to go, and a hog holds up everything there.
+
+use super::{Leavings, Pump};
+use crate::{Invoke, worker::joined};
+use forebay_contract::Source;
+use std::thread;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::oneshot,
+    task::JoinSet,
+};
+
+/// Where a pump runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where it is a task, and stays one.
+    Fixed,
+    /// Where it is a task, and may go aside.
+    Home,
+    /// On a thread of its own.
+    Aside,
+}
+
+impl Place {
+    pub(super) fn of_this_runtime() -> Self {
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::CurrentThread => Self::Fixed,
+            _ => Self::Home,
+        }
+    }
+
+    /// Whether the pump is to run elsewhere.
+    pub(super) fn is_left(self, hogs_about: bool) -> bool {
+        match self {
+            Self::Fixed => false,
+            Self::Home => hogs_about,
+            Self::Aside => !hogs_about,
+        }
+    }
+}
+
+/// How a run of the pump ends.
+pub(crate) enum Run<P> {
+    /// The drain is over.
+    Over(Leavings),
+    /// It is to go on elsewhere.
+    Moves(P),
+}
+
+/// Runs a pump until its drain is over, wherever it is to run. A worker that is dropped stops its
+/// pump.
+pub(crate) async fn run<S: Source, I: Invoke>(mut pump: Pump<S, I>) -> Leavings {
+    loop {
+        let ended = match pump.place {
+            Place::Aside => aside(pump).await,
+            Place::Fixed | Place::Home => {
+                let mut task = JoinSet::new();
+                task.spawn(pump.run());
+                joined(&mut task).await
+            }
+        };
+        pump = match ended {
+            Run::Over(leavings) => return leavings,
+            Run::Moves(pump) => pump,
+        };
+        pump.place = match pump.place {
+            Place::Home => Place::Aside,
+            Place::Aside => Place::Home,
+            Place::Fixed => Place::Fixed,
+        };
+        tracing::debug!(place = ?pump.place, "the pump moves");
+    }
+}
+
+/// Runs a pump on a thread of its own; at home, and for good, if the system gives no thread.
+async fn aside<S: Source, I: Invoke>(mut pump: Pump<S, I>) -> Run<Pump<S, I>> {
+    let runtime = Handle::current();
+    let (give, given) = oneshot::channel::<Pump<S, I>>();
+    let (give_back, back) = oneshot::channel();
+    // Goes when this future does, and the pump with it.
+    let (_leash, leash) = oneshot::channel::<()>();
+    let thread = thread::Builder::new().name("forebay-pump".to_owned()).spawn(move || {
+        let run = async {
+            let Ok(pump) = given.await else { return };
+            tokio::select! {
+                biased;
+                _ = leash => {}
+                // Nobody waits for a pump whose worker has been dropped.
+                run = pump.run() => drop(give_back.send(run)),
+            }
+        };
+        runtime.block_on(run);
+    });
+    let thread = match thread {
+        Ok(thread) => thread,
+        Err(error) => {
+            tracing::warn!("no thread for the pump while handlers hog the processor: {error}");
+            pump.place = Place::Fixed;
+            return Run::Moves(pump);
+        }
+    };
+    // The thread waits for it.
+    let _ = give.send(pump);
+    match back.await {
+        Ok(run) => run,
+        Err(_) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("the pump's thread ends with an answer, or panics"),
+        },
+    }
+}
