@@ -82,7 +82,7 @@ impl Topic {
     /// The names of its topics.
     pub(crate) fn names(&self) -> Vec<String> {
         let own = &self.options.own_topics;
-        let steps = self.options.retry_steps.iter().map(|step| step.as_millis());
+        let steps = self.options.retry_steps.iter().map(Duration::as_millis);
         let name = |millis: u128| match millis {
             60_000 => format!("{own}.retry.1m"),
             whole if whole % 1000 == 0 => format!("{own}.retry.{}s", whole / 1000),
