@@ -103,7 +103,7 @@ impl Budget {
         let Some(stated) = i32::try_from(total).ok().filter(|total| *total > 0) else {
             return Err(SetupError::invalid(
                 "budget.total",
-                total,
+                total.to_string(),
                 "it must be 1 to 2,147,483,647",
             ));
         };

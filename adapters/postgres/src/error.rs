@@ -76,10 +76,10 @@ pub enum SetupError {
 impl SetupError {
     pub(crate) fn invalid(
         setting: &'static str,
-        value: impl ToString,
+        value: impl Into<String>,
         allowed: impl Into<String>,
     ) -> Self {
-        Self::Invalid { setting, value: value.to_string(), allowed: allowed.into() }
+        Self::Invalid { setting, value: value.into(), allowed: allowed.into() }
     }
 
     /// A statement that failed at start, with what it was for.

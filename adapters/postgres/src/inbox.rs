@@ -98,7 +98,7 @@ impl InboxOptions {
             return Err(SetupError::invalid("inbox.prune_every", "0", "it must be above zero"));
         }
         if self.prune_batch == 0 {
-            return Err(SetupError::invalid("inbox.prune_batch", 0, "it must be at least 1"));
+            return Err(SetupError::invalid("inbox.prune_batch", "0", "it must be at least 1"));
         }
         let retries = retention::retries(&self.retry);
         // Once on its way to the dead letters, once more after the redrive.

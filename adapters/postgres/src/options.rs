@@ -104,7 +104,7 @@ impl PoolOptions {
             return Err(SetupError::invalid("url", "without a host", way));
         }
         if self.connections == 0 {
-            return Err(SetupError::invalid("connections", 0, "it must be at least 1"));
+            return Err(SetupError::invalid("connections", "0", "it must be at least 1"));
         }
         for (setting, time) in [("wait", self.wait), ("connect_timeout", self.connect_timeout)] {
             if time.is_zero() {

@@ -75,7 +75,11 @@ impl PgPool {
             })
             .build()
             .map_err(|error| {
-                SetupError::invalid("connections", options.connections, error.to_string())
+                SetupError::invalid(
+                    "connections",
+                    options.connections.to_string(),
+                    error.to_string(),
+                )
             })?;
         Ok(Self(Arc::new(Inner {
             schema,

@@ -104,7 +104,11 @@ fn roots(options: &PoolOptions) -> Result<RootCertStore, SetupError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = &options.ca_file {
         let bad = |why: &dyn fmt::Display| {
-            SetupError::invalid("ca_file", path.display(), format!("no certificates in it: {why}"))
+            SetupError::invalid(
+                "ca_file",
+                path.display().to_string(),
+                format!("no certificates in it: {why}"),
+            )
         };
         for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))? {
             let certificate = certificate.map_err(|error| bad(&error))?;
@@ -136,7 +140,7 @@ fn cannot_connect(config: &Config, error: &tokio_postgres::Error) -> SetupError 
         }
         Some("53300") => ": other clients hold all of the server's connections",
         Some(_) => "",
-        None if error.source().is_some_and(|cause| cause.is::<io::Error>()) => {
+        None if error.source().is_some_and(<dyn std::error::Error>::is::<io::Error>) => {
             ": is the server running, and does it listen there?"
         }
         None => "",

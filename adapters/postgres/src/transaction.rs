@@ -1,4 +1,4 @@
-//! A transaction that works behind PgBouncer, cannot be committed by mistake, and cleans up after
+//! A transaction that works behind PgBouncer, knows whether it was committed, and cleans up after
 //! itself when its handler is called off.
 //!
 //! The driver's own transaction is not used for three reasons. Its `commit` takes the answer to
@@ -24,7 +24,8 @@ const CLEAN_UP: Duration = Duration::from_secs(5);
 /// A value with its type, as a statement's parameter.
 pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// An open transaction. Rolled back when it is dropped; only its owner can commit it.
+/// An open transaction: from [`PgPool::begin`], or lent by [`Inbox::run`](crate::Inbox::run), which
+/// commits it. Rolled back when it is dropped.
 #[derive(Debug)]
 pub struct Transaction {
     /// `None` once it has ended.
@@ -80,8 +81,13 @@ impl Transaction {
         self.connection.as_ref().expect("it is there until the transaction ends")
     }
 
-    /// Commits, and knows it. An error that a handler has swallowed is found here.
-    pub(crate) async fn commit(mut self) -> Result<(), Failure> {
+    /// Commits, and knows it.
+    ///
+    /// # Errors
+    /// What the server said, by its SQLSTATE. Transient when the connection was lost on the way, so
+    /// that nobody knows; and when a statement had failed before and its error was swallowed, which
+    /// PostgreSQL answers by undoing it all.
+    pub async fn commit(mut self) -> Result<(), Failure> {
         // In a transaction that has failed, the first statement is refused, and the second not run.
         let committed = self.counted(self.client().batch_execute("SELECT 1; COMMIT")).await;
         let connection = self.connection.take();
@@ -103,8 +109,11 @@ impl Transaction {
         }
     }
 
-    /// Undoes it all.
-    pub(crate) async fn rollback(mut self) -> Result<(), Failure> {
+    /// Undoes it all, and waits for that. Dropping the transaction does it in the background.
+    ///
+    /// # Errors
+    /// When the server did not answer; the connection is closed then, which undoes it too.
+    pub async fn rollback(mut self) -> Result<(), Failure> {
         self.counted(self.client().batch_execute("ROLLBACK")).await.map_err(failure)?;
         self.connection = None;
         Ok(())

@@ -4,7 +4,9 @@
 //! needs no encoder here, and what is wrong with a value is said by the server, in its own words. The
 //! same text goes into an INSERT and into a COPY.
 
-use std::fmt::Write as _;
+use bytes::BytesMut;
+use std::{error::Error, fmt::Write as _};
+use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 
 /// One column's value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +56,39 @@ impl Value {
             }
         }
     }
+}
+
+/// As a parameter of any statement, with [`Type::UNKNOWN`]: the server finds out the type by where
+/// the parameter stands, and reads the text as that.
+///
+/// ```no_run
+/// # use forebay_postgres::{Transaction, Value, types::Type};
+/// # async fn book(tx: &Transaction) -> Result<(), tokio_postgres::Error> {
+/// let (amount, id) = (Value::text("12.50"), Value::from(17));
+/// let sql = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
+/// tx.execute(sql, &[(&amount, Type::UNKNOWN), (&id, Type::UNKNOWN)]).await?;
+/// # Ok(()) }
+/// ```
+impl ToSql for Value {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        Ok(match &self.0 {
+            Some(text) => {
+                out.extend_from_slice(text.as_bytes());
+                IsNull::No
+            }
+            None => IsNull::Yes,
+        })
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Text
+    }
+
+    tokio_postgres::types::to_sql_checked!();
 }
 
 macro_rules! from_display {

@@ -121,7 +121,7 @@ mod tests {
     /// Plays the server: a range with a bad row in it is refused; COPY names the first one.
     fn play(n: usize, bad: &[usize], names_lines: bool) -> (Vec<usize>, Vec<usize>, usize) {
         let (mut written, mut refused, mut statements) = (vec![], vec![], 0);
-        let mut todo = vec![0..n];
+        let mut todo = Vec::from([Range { start: 0, end: n }]);
         while let Some(range) = todo.pop() {
             statements += 1;
             match range.clone().find(|row| bad.contains(row)) {

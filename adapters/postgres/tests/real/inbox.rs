@@ -188,8 +188,7 @@ async fn a_batch_learns_which_messages_are_new() {
     let seen = inbox.fresh(&tx, &ids).await.unwrap();
     assert_eq!(seen, [Seen::New, Seen::New, Seen::Twin(0), Seen::New]);
     inbox.forget(&tx, &ids[1..2]).await.unwrap();
-    tx.batch_execute("COMMIT").await.unwrap();
-    drop(tx);
+    tx.commit().await.unwrap();
     let tx = pool.begin().await.unwrap();
     let seen = inbox.fresh(&tx, &ids).await.unwrap();
     assert_eq!(seen, [Seen::Before, Seen::New, Seen::Twin(0), Seen::Before]);

@@ -7,10 +7,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/cluster.rs"]
+mod cluster;
+
 mod budget;
 mod inbox;
 mod pgbouncer;
 mod pool;
 mod setup;
 mod sink;
+mod tls;
 mod types;

@@ -1,5 +1,6 @@
 //! Behind PgBouncer in transaction mode: no session, no named statement, more clients than servers.
 
+use crate::cluster::Cluster;
 use crate::support::{Place, client, inbox, pgbouncer};
 use forebay::{
     BatchOptions, Failure, Gate, Job, Outgoing, Sink, Worker,
@@ -7,11 +8,11 @@ use forebay::{
     testing::{MemoryQueue, until_done},
 };
 use forebay_postgres::{
-    BatchSink, Budget, BudgetOptions, Inbox, Method, PgPool, Table, TableOptions, Transaction,
-    Value, types::Type,
+    BatchSink, Budget, BudgetOptions, Inbox, Method, PgPool, PoolOptions, Table, TableOptions,
+    Transaction, Value, types::Type,
 };
 use futures_util::future::join_all;
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 /// More than the 20 server connections that PgBouncer keeps.
 const WORKERS: u32 = 48;
@@ -145,6 +146,61 @@ async fn work_that_is_called_off_disturbs_nobody_else() {
     let failed: Vec<_> = join_all(runs).await.into_iter().filter_map(Result::err).collect();
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(place.number("SELECT count(*) FROM forebay_inbox WHERE id::int % 3 = 0").await, 0);
+}
+
+/// A PgBouncer of the test's own, with one server connection and little patience.
+struct Bouncer(std::process::Child, u16);
+
+impl Bouncer {
+    fn start(cluster: &Cluster) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let file = cluster.directory().join("pgbouncer.ini");
+        let users = cluster.directory().join("users.txt");
+        std::fs::write(&users, "\"postgres\" \"\"\n").unwrap();
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
+             pool_mode = transaction\ndefault_pool_size = 1\nquery_wait_timeout = 1\n",
+            cluster.port(),
+            users.display()
+        );
+        std::fs::write(&file, settings).unwrap();
+        cluster.give(&file);
+        cluster.give(&users);
+        let mut command = cluster.run_as_server("/usr/sbin/pgbouncer");
+        command.arg("-q").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("`scripts/brokers up pgbouncer` installs it");
+        Self(child, port)
+    }
+
+    fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.1)
+    }
+}
+
+impl Drop for Bouncer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_full_queue_is_backpressure_like_a_full_pool() {
+    let cluster = Cluster::start(&["fsync = off"]);
+    cluster.up();
+    let bouncer = Bouncer::start(&cluster);
+    crate::support::eventually("it answers", Duration::from_secs(10), || async {
+        tokio_postgres::connect(&bouncer.url(), tokio_postgres::NoTls).await.is_ok()
+    })
+    .await;
+    let pool = PgPool::connect(PoolOptions::new(bouncer.url())).await.unwrap();
+    let first = pool.begin().await.unwrap();
+    let failure = pool.begin().await.unwrap_err();
+    assert!(crate::support::is_throttled(&failure), "{failure:?}");
+    assert!(failure.to_string().contains("query_wait_timeout"), "{failure}");
+    first.commit().await.unwrap();
+    pool.begin().await.unwrap().commit().await.unwrap();
 }
 
 #[tokio::test]

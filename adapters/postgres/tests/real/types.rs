@@ -2,7 +2,7 @@
 
 use crate::support::Place;
 use forebay::MessageId;
-use forebay_postgres::{BatchSink, Method, Row, Table, TableOptions, Value};
+use forebay_postgres::{BatchSink, Method, Row, Table, TableOptions, Value, types::Type};
 
 const COLUMNS: [&str; 14] = ["i", "n", "s", "v", "c", "b", "j", "t", "e", "a", "o", "d", "u", "f"];
 
@@ -69,6 +69,28 @@ async fn values_arrive_as_they_were_meant() {
         assert_eq!(place.number("SELECT count(*) FROM t WHERE s IS NULL AND t IS NULL").await, 1);
         assert_eq!(place.number("SELECT count(*) FROM t WHERE s = ''").await, 1);
     }
+}
+
+#[tokio::test]
+async fn a_value_is_a_parameter_of_any_type() {
+    let place = place().await;
+    let tx = place.pool().await.begin().await.unwrap();
+    let table = place.table("t");
+    let sql = format!(
+        "INSERT INTO {table} ({}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        COLUMNS.join(", ")
+    );
+    for row in [good(), vec![Value::NULL; COLUMNS.len()]] {
+        let parameters: Vec<_> = row.iter().map(|value| (value as _, Type::UNKNOWN)).collect();
+        assert_eq!(tx.execute(&sql, &parameters).await.unwrap(), 1);
+    }
+    let sql = format!("SELECT s FROM {table} WHERE i = $1 AND e = $2");
+    let (i, e) = (Value::from(-9_000_000_000_i64), Value::from("happy"));
+    let rows = tx.query(&sql, &[(&i, Type::UNKNOWN), (&e, Type::UNKNOWN)]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].get::<_, Option<&str>>(0), good()[2].as_text());
+    tx.commit().await.unwrap();
+    assert_eq!(place.number("SELECT count(*) FROM t").await, 2);
 }
 
 #[tokio::test]
