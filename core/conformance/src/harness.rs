@@ -80,6 +80,12 @@ pub trait Harness: Send + Sync {
         Timing::default()
     }
 
+    /// Whether headers of different names arrive in the order in which they were sent. Values under
+    /// one name always do. AMQP's tables, for one, are sorted by name.
+    fn header_order(&self) -> bool {
+        true
+    }
+
     /// A new, empty queue with a name that nobody else uses.
     fn fresh(&self, setup: &Setup) -> impl Future<Output = Result<Self::Queue, Stop>> + Send;
 

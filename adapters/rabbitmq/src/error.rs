@@ -1,0 +1,243 @@
+//! What can go wrong with a broker, in words that say what to do.
+//!
+//! Two questions are asked of each error: is it worth trying again ([`RabbitError::is_fatal`]), and
+//! what did the broker mean. lapin passes the broker's reply on as a code and a text; the codes that
+//! people meet (404, 403, 406, 530) are told here by name.
+
+use forebay_contract::{DeadLettersError, PublishError, SettleError, SourceError};
+use lapin::ErrorKind;
+
+/// A fault of RabbitMQ, or of how it is used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RabbitError {
+    /// A setting cannot be honoured.
+    #[error("the option `{option}` cannot be honoured: {why}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What is wrong with it, and the way out.
+        why: String,
+    },
+    /// Nobody answers.
+    #[error("RabbitMQ does not answer at {address}: {why}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// What was tried.
+        why: String,
+    },
+    /// The broker does not let this user in.
+    #[error(
+        "RabbitMQ at {address} refuses the user `{user}`: {why}; check user, password and the \
+         user's rights on the vhost"
+    )]
+    Credentials {
+        /// Where.
+        address: String,
+        /// Who.
+        user: String,
+        /// The broker's words.
+        why: String,
+    },
+    /// A queue is not there.
+    #[error(
+        "the queue `{queue}` is not there: create it, or open it with Topology::Declare ({why})"
+    )]
+    NoQueue {
+        /// Which.
+        queue: String,
+        /// The broker's words.
+        why: String,
+    },
+    /// A queue is there, and is another than was asked for.
+    #[error(
+        "the queue `{queue}` has other arguments than this worker would give it ({why}): match the \
+         options, or use Topology::Verify or Topology::Leave, or delete the queue when it is empty"
+    )]
+    OtherArguments {
+        /// Which.
+        queue: String,
+        /// The broker's words.
+        why: String,
+    },
+    /// A queue that throws messages away.
+    #[error(
+        "the queue `{queue}` has a delivery limit of {limit} and no dead-letter exchange: RabbitMQ \
+         would throw away what is delivered more often. Give it a dead-letter exchange that leads \
+         to `{queue}.dead`, or take the limit off"
+    )]
+    Discards {
+        /// Which.
+        queue: String,
+        /// After how many deliveries.
+        limit: String,
+    },
+    /// In key order, with more than one worker active.
+    #[error(
+        "the queue `{queue}` has no single active consumer, so its workers would overtake each \
+         other: create it with x-single-active-consumer=true, or open it without order"
+    )]
+    ManyConsumers {
+        /// Which.
+        queue: String,
+    },
+    /// The user lacks a right.
+    #[error("the user lacks a right on RabbitMQ: {why}")]
+    NotAllowed {
+        /// The broker's words.
+        why: String,
+    },
+    /// The broker takes no messages for the moment.
+    #[error("RabbitMQ blocks publishing: {reason}")]
+    Blocked {
+        /// The broker's words: low on memory, low on disk.
+        reason: String,
+    },
+    /// The broker did not confirm in time. Whether the message arrived is not known.
+    #[error("RabbitMQ has not confirmed within {after:?}")]
+    Unconfirmed {
+        /// How long was waited.
+        after: std::time::Duration,
+    },
+    /// The broker said no to one message, as a full queue does.
+    #[error("RabbitMQ did not take the message into `{queue}` (nack): is the queue full?")]
+    Nacked {
+        /// Where it was to go.
+        queue: String,
+    },
+    /// A message larger than the broker, or a frame, takes.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Anything else that the broker or the connection said.
+    #[error("RabbitMQ: {0}")]
+    Broker(String),
+    /// Closed by its owner.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+/// AMQP's reply codes that are told apart.
+const ACCESS_REFUSED: u16 = 403;
+const NOT_FOUND: u16 = 404;
+const PRECONDITION_FAILED: u16 = 406;
+const NOT_ALLOWED: u16 = 530;
+
+impl RabbitError {
+    /// What lapin reports about a queue.
+    pub(crate) fn about(queue: &str, error: &lapin::Error) -> Self {
+        let Some((code, why)) = reply(error) else { return error.into() };
+        let queue = queue.to_owned();
+        match code {
+            // A node that is down answers the same, and comes back.
+            NOT_FOUND if why.contains("down or inaccessible") => Self::Broker(why),
+            NOT_FOUND => Self::NoQueue { queue, why },
+            PRECONDITION_FAILED if why.contains("inequivalent arg") => {
+                Self::OtherArguments { queue, why }
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// What lapin reports about a connection that was to be opened.
+    pub(crate) fn connecting(address: &str, user: &str, error: &lapin::Error) -> Self {
+        let (address, user) = (address.to_owned(), user.to_owned());
+        match reply(error) {
+            Some((ACCESS_REFUSED | NOT_ALLOWED, why)) => Self::Credentials { address, user, why },
+            Some((_, why)) => Self::Unreachable { address, why },
+            None => Self::Unreachable { address, why: error.to_string() },
+        }
+    }
+
+    /// Whether it will not get better by waiting.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Option { .. }
+            | Self::Credentials { .. }
+            | Self::NoQueue { .. }
+            | Self::OtherArguments { .. }
+            | Self::Discards { .. }
+            | Self::ManyConsumers { .. }
+            | Self::NotAllowed { .. }
+            | Self::TooLarge(_) => true,
+            Self::Unreachable { .. }
+            | Self::Blocked { .. }
+            | Self::Unconfirmed { .. }
+            | Self::Nacked { .. }
+            | Self::Broker(_)
+            | Self::Closed => false,
+        }
+    }
+}
+
+/// The broker's reply, if it is one: code and text.
+pub(crate) fn reply(error: &lapin::Error) -> Option<(u16, String)> {
+    match error.kind() {
+        ErrorKind::ProtocolError(reply) => Some((reply.get_id(), reply.get_message().to_string())),
+        _ => None,
+    }
+}
+
+/// Whether the broker closed a channel because a message was out for too long.
+pub(crate) fn is_consumer_timeout(error: &lapin::Error) -> bool {
+    reply(error).is_some_and(|(code, why)| {
+        code == PRECONDITION_FAILED && why.contains("acknowledgement") && why.contains("timed out")
+    })
+}
+
+impl From<&lapin::Error> for RabbitError {
+    fn from(error: &lapin::Error) -> Self {
+        match reply(error) {
+            Some((ACCESS_REFUSED, why)) => Self::NotAllowed { why },
+            Some((_, why)) => Self::Broker(why),
+            None => Self::Broker(error.to_string()),
+        }
+    }
+}
+
+impl From<lapin::Error> for RabbitError {
+    fn from(error: lapin::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<RabbitError> for SourceError {
+    fn from(error: RabbitError) -> Self {
+        match error {
+            RabbitError::Closed => Self::Closed,
+            error if error.is_fatal() => Self::Fatal(error.into()),
+            error => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+impl From<RabbitError> for SettleError {
+    fn from(error: RabbitError) -> Self {
+        match error {
+            error @ RabbitError::TooLarge(_) => Self::Refused(error.into()),
+            // A queue that is missing, a right that is lacking: somebody can mend it, and until then
+            // the message stays where it is.
+            error => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+impl From<RabbitError> for PublishError {
+    fn from(error: RabbitError) -> Self {
+        match error {
+            RabbitError::Closed => Self::Closed,
+            error if error.is_fatal() => Self::Refused(error.into()),
+            error => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+impl From<RabbitError> for DeadLettersError {
+    fn from(error: RabbitError) -> Self {
+        match error.is_fatal() {
+            true => Self::Fatal(error.into()),
+            false => Self::Unavailable(error.into()),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Publishing with confirms, many at a time.
+//!
+//! A few tasks, each with a channel of its own, take what has gathered, publish all of it, and wait
+//! for all confirms before they take more. While one waits, the next publishes.
+//!
+//! Why all confirms before the next batch: a message that leads to no queue comes back
+//! (`basic.return`) before its ack, but lapin hands it to whichever confirm is resolved next, which
+//! need not be its own. With one batch on a channel at a time, what came back is among those just
+//! sent, and is found by its identity.
+//!
+//! Why tasks of their own: a caller that goes away must not leave a copy half-known. What was begun
+//! is seen through, and its outcome told to whoever asks.
+
+use crate::{RabbitError, link::Link, options::Checked, topology::Queues};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use lapin::{
+    BasicProperties, Channel, Confirmation,
+    message::BasicReturnMessage,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// The most messages that go out before their confirms are awaited.
+const BATCH: usize = 512;
+
+/// The most bytes of payload that do.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// How often it is looked whether the broker takes messages again.
+const BLOCKED_POLL: Duration = Duration::from_millis(50);
+
+/// A message on its way to a queue.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) queue: Arc<str>,
+    pub(crate) payload: Bytes,
+    pub(crate) properties: BasicProperties,
+}
+
+type Outcome = Result<(), RabbitError>;
+
+#[derive(Debug)]
+struct Work {
+    items: Vec<Item>,
+    done: oneshot::Sender<Vec<Outcome>>,
+}
+
+/// Takes messages for the queues of one [`crate::RabbitQueue`].
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    work: mpsc::UnboundedSender<Work>,
+}
+
+/// One of its tasks.
+struct Lane {
+    checked: Arc<Checked>,
+    link: Arc<Link>,
+    queues: Arc<Queues>,
+    work: Arc<Mutex<mpsc::UnboundedReceiver<Work>>>,
+    channel: Option<Channel>,
+}
+
+impl Publisher {
+    /// Starts it. Its tasks end when it is dropped.
+    pub(crate) fn start(checked: &Arc<Checked>, link: &Arc<Link>, queues: &Arc<Queues>) -> Self {
+        let (work, receiver) = mpsc::unbounded_channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..checked.options.publish_channels {
+            let lane = Lane {
+                checked: Arc::clone(checked),
+                link: Arc::clone(link),
+                queues: Arc::clone(queues),
+                work: Arc::clone(&receiver),
+                channel: None,
+            };
+            tokio::spawn(lane.run());
+        }
+        Self { work }
+    }
+
+    /// Publishes all of them, in order; outcome `i` is that of item `i`. The outcome comes when the
+    /// broker has answered for each, however long that takes.
+    pub(crate) fn publish(&self, items: Vec<Item>) -> oneshot::Receiver<Vec<Outcome>> {
+        let (done, outcome) = oneshot::channel();
+        // Fails only with the runtime gone, and then nobody waits.
+        let _ = self.work.send(Work { items, done });
+        outcome
+    }
+}
+
+impl Lane {
+    async fn run(mut self) {
+        loop {
+            let mut works = Vec::new();
+            {
+                let mut queue = self.work.lock().await;
+                let Some(first) = queue.recv().await else { return };
+                let mut count = first.items.len();
+                works.push(first);
+                while count < BATCH
+                    && let Ok(more) = queue.try_recv()
+                {
+                    count += more.items.len();
+                    works.push(more);
+                }
+            }
+            let sizes: Vec<_> = works.iter().map(|work| work.items.len()).collect();
+            let (mut items, mut tell) = (Vec::new(), Vec::new());
+            for work in works {
+                items.extend(work.items);
+                tell.push(work.done);
+            }
+            let mut outcomes = self.publish(&items).await.into_iter();
+            for (size, done) in sizes.into_iter().zip(tell) {
+                // Whoever asked may have gone away.
+                let _ = done.send(outcomes.by_ref().take(size).collect());
+            }
+        }
+    }
+
+    async fn publish(&mut self, items: &[Item]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut rest = items;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |item: &&Item| {
+                bytes += item.payload.len();
+                bytes <= BATCH_BYTES
+            };
+            let count = rest.iter().take(BATCH).take_while(fits).count().max(1);
+            let (batch, more) = rest.split_at(count);
+            outcomes.extend(self.batch(batch).await);
+            rest = more;
+        }
+        outcomes
+    }
+
+    /// One batch, and once more what found no queue, if that can be declared again.
+    async fn batch(&mut self, items: &[Item]) -> Vec<Outcome> {
+        let mut outcomes = self.send(items).await;
+        let gone: BTreeSet<_> = outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Err(RabbitError::NoQueue { queue, .. }) => Some(queue.clone()),
+                _ => None,
+            })
+            .collect();
+        if gone.is_empty() || !gone.iter().all(|queue| self.queues.forget(queue)) {
+            return outcomes;
+        }
+        for (item, outcome) in items.iter().zip(&mut outcomes) {
+            if matches!(outcome, Err(RabbitError::NoQueue { .. })) {
+                tracing::warn!(queue = %item.queue, "the queue was gone: declaring it again");
+                *outcome = self.send(std::slice::from_ref(item)).await.remove(0);
+            }
+        }
+        outcomes
+    }
+
+    /// Publishes, and waits for the broker to answer for each.
+    async fn send(&mut self, items: &[Item]) -> Vec<Outcome> {
+        let channel = match self.prepare(items).await {
+            Ok(channel) => channel,
+            Err(error) => return items.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let sent = join_all(items.iter().map(|item| send_one(&channel, item)));
+        let Some(confirms) = self.in_time(sent).await else {
+            // With the channel closed, what has not been confirmed by now never will be.
+            self.channel = None;
+            drop(channel);
+            let after = self.hard_limit();
+            return items.iter().map(|_| Err(RabbitError::Unconfirmed { after })).collect();
+        };
+        let mut returned = Vec::new();
+        let mut outcomes: Vec<Outcome> = items
+            .iter()
+            .zip(confirms)
+            .map(|(item, confirm)| match confirm {
+                Ok(Confirmation::Ack(back)) => {
+                    returned.extend(back);
+                    Ok(())
+                }
+                Ok(Confirmation::Nack(back)) => {
+                    returned.extend(back);
+                    Err(RabbitError::Nacked { queue: item.queue.to_string() })
+                }
+                Ok(Confirmation::NotRequested) => {
+                    Err(RabbitError::Broker("the channel gives no confirms".into()))
+                }
+                Err(error) => Err(RabbitError::about(&item.queue, &error)),
+            })
+            .collect();
+        for back in &returned {
+            if let Some(at) = find(items, &outcomes, back)
+                && let Some(outcome) = outcomes.get_mut(at)
+            {
+                let (queue, why) = (back.routing_key.to_string(), back.reply_text.to_string());
+                *outcome = Err(RabbitError::NoQueue { queue, why });
+            }
+        }
+        outcomes
+    }
+
+    /// A channel, with the queues there and the broker willing.
+    async fn prepare(&mut self, items: &[Item]) -> Result<Channel, RabbitError> {
+        let mut before: Option<&str> = None;
+        for item in items {
+            if before != Some(&item.queue) {
+                self.queues.ensure(&item.queue).await?;
+                before = Some(&item.queue);
+            }
+        }
+        // What is not sent cannot arrive late: so nothing is, until the broker takes it.
+        let until = tokio::time::Instant::now() + self.checked.options.confirm_timeout;
+        while let Some(reason) = self.link.blocked() {
+            if tokio::time::Instant::now() >= until {
+                return Err(RabbitError::Blocked { reason });
+            }
+            tokio::time::sleep(BLOCKED_POLL).await;
+        }
+        if let Some(channel) = self.channel.take_if(|channel| channel.status().connected()) {
+            self.channel = Some(channel.clone());
+            return Ok(channel);
+        }
+        let channel = self.link.channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        self.channel = Some(channel.clone());
+        Ok(channel)
+    }
+
+    /// Waits, as long as it makes sense: a broker that blocks publishing answers when it is well
+    /// again, however late.
+    async fn in_time<T>(&self, sent: impl Future<Output = T>) -> Option<T> {
+        let mut sent = std::pin::pin!(sent);
+        loop {
+            match tokio::time::timeout(self.hard_limit(), sent.as_mut()).await {
+                Ok(outcome) => return Some(outcome),
+                Err(_) if self.link.blocked().is_some() => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn hard_limit(&self) -> Duration {
+        self.checked.options.confirm_timeout * 3
+    }
+}
+
+async fn send_one(channel: &Channel, item: &Item) -> lapin::Result<Confirmation> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let queue = (&*item.queue).into();
+    let properties = item.properties.clone();
+    channel.basic_publish("".into(), queue, options, &item.payload, properties).await?.await
+}
+
+/// Which item came back: the first of those not yet accounted for that is the same.
+fn find(items: &[Item], outcomes: &[Outcome], back: &BasicReturnMessage) -> Option<usize> {
+    let same = |item: &Item| {
+        *item.queue == *back.routing_key.as_str()
+            && *item.payload == *back.data
+            && item.properties.headers() == back.properties.headers()
+    };
+    items.iter().zip(outcomes).position(|(item, outcome)| {
+        !matches!(outcome, Err(RabbitError::NoQueue { .. })) && same(item)
+    })
+}

@@ -1,0 +1,194 @@
+//! One channel of a worker, from its opening to its loss, and what the worker's tasks share.
+//!
+//! Receipts carry the number of their channel (the epoch). When a channel is lost, its session is
+//! dropped as a whole: every receipt of it is stale from then on, and nothing of it can reach the
+//! broker through the next channel, where the same delivery numbers mean other messages.
+
+use crate::{
+    RabbitError,
+    buffer::{Buffer, Receipt},
+    demand::Demand,
+    ledger::{Ack, Ledger},
+    memory::Memory,
+    queue::Inner,
+};
+use forebay_contract::{Message, MessageId, Scope, SourceEvent};
+use futures_util::FutureExt;
+use lapin::{
+    BasicProperties, Channel,
+    options::{BasicAckOptions, BasicNackOptions},
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify, mpsc};
+
+/// What is kept of a delivery for as long as it is not settled.
+#[derive(Debug)]
+pub(crate) struct Original {
+    /// What its copies are made of.
+    pub(crate) properties: BasicProperties,
+    pub(crate) id: MessageId,
+    /// Whether its identity is the same at the next delivery.
+    pub(crate) identified: bool,
+    /// How often the broker says that it came back; `None` where it does not count.
+    pub(crate) returns: Option<u32>,
+    /// How many of these this process knows the reason of.
+    pub(crate) explained: u32,
+    /// In key order: the message with what has been noted of it while it waited here.
+    pub(crate) noted: Option<Arc<Message>>,
+}
+
+/// One channel, and what is out on it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) epoch: u64,
+    pub(crate) channel: Channel,
+    pub(crate) ledger: Ledger<Original>,
+    pub(crate) buffer: Buffer,
+}
+
+impl Session {
+    /// Tells the broker of all that is done. The frames are in the connection's queue, in order, when
+    /// this returns; nobody waits until they are written. Must be called under the lock, so that no
+    /// later frame overtakes.
+    pub(crate) fn send_acks(&mut self) {
+        let channel = &self.channel;
+        self.ledger.frames(&mut |Ack { tag, multiple }| {
+            // An error means that the channel is gone, which its consumer hears of.
+            let _ = channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
+        });
+    }
+
+    /// Gives one delivery back to its queue, to the place where it was.
+    ///
+    /// Never by `basic.reject`: RabbitMQ 4.3 counts that one alone as a failed delivery.
+    pub(crate) fn nack(&mut self, tag: u64, memory: &mut Memory) {
+        if let Some(original) = self.ledger.original(tag) {
+            remember(original, memory);
+        }
+        self.ledger.gone(tag);
+        let options = BasicNackOptions { requeue: true, multiple: false };
+        let _ = self.channel.basic_nack(tag, options).now_or_never();
+    }
+
+    /// All that is out goes back with the channel.
+    pub(crate) fn forget(&self, memory: &mut Memory) {
+        for original in self.ledger.originals() {
+            remember(original, memory);
+        }
+    }
+}
+
+/// It goes back, and not because of anything that its handler did.
+fn remember(original: &Original, memory: &mut Memory) {
+    if original.identified {
+        if original.returns.is_some() {
+            memory.explain(original.id.clone(), original.explained + 1);
+        }
+        if let Some(noted) = &original.noted {
+            memory.keep(Message::clone(noted));
+        }
+    }
+}
+
+/// Whether a worker still takes messages.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Life {
+    #[default]
+    Open,
+    /// It failed for good.
+    Failed(RabbitError),
+    /// It is to let go within this time.
+    Closing(Duration),
+    Closed,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) life: Life,
+    pub(crate) session: Option<Session>,
+    pub(crate) demand: Demand,
+}
+
+impl State {
+    /// The session that a receipt belongs to, if it is not lost.
+    pub(crate) fn session_of(&mut self, receipt: &Receipt) -> Option<&mut Session> {
+        self.session.as_mut().filter(|session| session.epoch == receipt.epoch)
+    }
+}
+
+/// What the worker's calls and its consuming task share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) queue: Arc<Inner>,
+    state: Mutex<State>,
+    /// Something can be received, or never will be.
+    pub(crate) arrived: Notify,
+    /// The consuming task has something to look at.
+    pub(crate) control: Notify,
+    /// A copy has been answered for, or the session is gone.
+    pub(crate) settled: Notify,
+    /// The consuming task has ended.
+    pub(crate) ended: Notify,
+    pub(crate) events: mpsc::UnboundedSender<SourceEvent>,
+}
+
+impl Shared {
+    pub(crate) fn new(queue: Arc<Inner>, events: mpsc::UnboundedSender<SourceEvent>) -> Self {
+        let notify = Notify::new;
+        Self {
+            queue,
+            state: Mutex::default(),
+            arrived: notify(),
+            control: notify(),
+            settled: notify(),
+            ended: notify(),
+            events,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.queue.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The channel is gone, with all that was out on it.
+    pub(crate) fn lose(&self, why: &RabbitError) {
+        let Some(session) = self.lock().session.take() else { return };
+        session.forget(&mut self.memory());
+        tracing::warn!(
+            queue = %self.queue.checked.options.queue, out = session.ledger.out(),
+            "the channel is lost, and what was out comes again: {why}"
+        );
+        // Nobody may be listening.
+        let _ = self.events.send(SourceEvent::Lost(Scope(session.epoch)));
+        let _ = self.events.send(SourceEvent::Down(why.to_string()));
+        self.settled.notify_waiters();
+    }
+
+    /// Nothing will be received any more, for this reason.
+    pub(crate) fn end(&self, life: Life) {
+        self.lock().life = life;
+        self.arrived.notify_waiters();
+        self.settled.notify_waiters();
+    }
+
+    /// Ends it, unless it has ended, within the time given.
+    pub(crate) fn close(&self, within: Duration) {
+        {
+            let mut state = self.lock();
+            match state.life {
+                Life::Open => state.life = Life::Closing(within),
+                Life::Failed(_) => state.life = Life::Closed,
+                Life::Closing(_) | Life::Closed => {}
+            }
+        }
+        self.arrived.notify_waiters();
+        self.control.notify_one();
+    }
+}

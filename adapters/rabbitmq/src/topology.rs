@@ -1,0 +1,273 @@
+//! The queues: declared, looked at, or left alone.
+//!
+//! ```text
+//!   orders              the messages
+//!   orders.retry.<ms>   one queue for each delay; what expires there goes back to `orders`
+//!   orders.dead         the dead letters, without any limit
+//! ```
+//!
+//! Delays and dead letters are quorum queues whatever `orders` is: only they pass an expired message
+//! on with a confirm (`x-dead-letter-strategy=at-least-once`), so that none is lost on the way.
+//!
+//! Each question goes through a channel of its own, because the broker answers one that it does not
+//! like by closing the channel.
+
+use crate::{QueueKind, RabbitError, Topology, error::reply, link::Link, options::Checked};
+use lapin::{
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// A delivery limit that is never reached: RabbitMQ 4 gives a quorum queue one of 20 if none is set,
+/// and would throw away a dead letter that is looked at more often.
+const NEVER: i64 = 1_000_000_000;
+
+/// For how long a queue that was not there is taken not to be.
+const MISSING_FOR: Duration = Duration::from_secs(60);
+
+/// How many of its arguments a queue is asked for, one after the other.
+const MOST_ARGUMENTS: usize = 24;
+
+/// Sees to the queues of one [`crate::RabbitQueue`].
+#[derive(Debug)]
+pub(crate) struct Queues {
+    checked: Arc<Checked>,
+    link: Arc<Link>,
+    /// Queues that were declared here.
+    known: Mutex<HashSet<String>>,
+    /// Queues that were not there when last asked for.
+    missing: Mutex<HashMap<String, Instant>>,
+}
+
+impl Queues {
+    pub(crate) fn new(checked: Arc<Checked>, link: Arc<Link>) -> Self {
+        Self { checked, link, known: Mutex::default(), missing: Mutex::default() }
+    }
+
+    /// Sees to it that the queue and its dead letters are there; before use, and after each loss of
+    /// the connection.
+    pub(crate) async fn ready(&self) -> Result<(), RabbitError> {
+        let Checked { options, dead, .. } = &*self.checked;
+        match options.topology {
+            Topology::Leave => Ok(()),
+            Topology::Declare => {
+                self.declare(dead).await?;
+                self.declare(&options.queue).await
+            }
+            Topology::Verify => {
+                self.count(&options.queue).await?;
+                self.count(dead).await?;
+                for step in self.checked.ladder.steps() {
+                    self.count(&self.checked.retry_queue(*step)).await?;
+                }
+                self.verify().await
+            }
+        }
+    }
+
+    /// Sees to it that a queue can be published to. Cheap when it is known.
+    pub(crate) async fn ensure(&self, queue: &str) -> Result<(), RabbitError> {
+        if self.checked.options.topology != Topology::Declare || self.is_known(queue) {
+            return Ok(());
+        }
+        self.declare(queue).await
+    }
+
+    /// It seems to be gone. Whether it can be declared again.
+    pub(crate) fn forget(&self, queue: &str) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(queue);
+        self.checked.options.topology == Topology::Declare
+    }
+
+    fn is_known(&self, queue: &str) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(queue)
+    }
+
+    /// The queues of all delays that there are.
+    pub(crate) fn delays(&self) -> impl Iterator<Item = String> {
+        self.checked.ladder.steps().iter().map(|step| self.checked.retry_queue(*step))
+    }
+
+    /// How many messages are ready in a queue, and how many consume from it.
+    pub(crate) async fn count(&self, queue: &str) -> Result<(u32, u32), RabbitError> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let channel = self.link.channel().await?;
+        let declared = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+        let queue = declared.map_err(|error| RabbitError::about(queue, &error))?;
+        Ok((queue.message_count(), queue.consumer_count()))
+    }
+
+    /// As [`Queues::count`], of a queue that need not be there. One that is not is not asked for
+    /// again for a while: each such question is an error in the broker's log.
+    pub(crate) async fn count_if_there(&self, queue: &str) -> Result<u64, RabbitError> {
+        let now = Instant::now();
+        let missing = |at: &Instant| now.duration_since(*at) < MISSING_FOR;
+        let lock = || self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_known(queue) && lock().get(queue).is_some_and(missing) {
+            return Ok(0);
+        }
+        match self.count(queue).await {
+            Ok((messages, _)) => Ok(messages.into()),
+            Err(RabbitError::NoQueue { .. }) => {
+                lock().insert(queue.to_owned(), now);
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn declare(&self, queue: &str) -> Result<(), RabbitError> {
+        let arguments = self.arguments(queue);
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let channel = self.link.channel().await?;
+        let declared = channel.queue_declare(queue.into(), durable, arguments).await;
+        declared.map_err(|error| RabbitError::about(queue, &error))?;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
+        Ok(())
+    }
+
+    /// The arguments of one of our queues.
+    fn arguments(&self, queue: &str) -> FieldTable {
+        let Checked { options, dead, .. } = &*self.checked;
+        let mut table = FieldTable::default();
+        let mut set = |name: &str, value: AMQPValue| {
+            table.insert(name.into(), value);
+        };
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let leads_to = |set: &mut dyn FnMut(&str, AMQPValue), queue: &str| {
+            set("x-dead-letter-exchange", text(""));
+            set("x-dead-letter-routing-key", text(queue));
+        };
+        let quorum = |set: &mut dyn FnMut(&str, AMQPValue)| {
+            set("x-queue-type", text("quorum"));
+            set("x-dead-letter-strategy", text("at-least-once"));
+            set("x-overflow", text("reject-publish"));
+        };
+        if queue == options.queue {
+            leads_to(&mut set, dead);
+            match options.kind {
+                QueueKind::Quorum => {
+                    quorum(&mut set);
+                    set("x-delivery-limit", AMQPValue::LongLongInt(options.delivery_limit.into()));
+                }
+                QueueKind::Classic => set("x-queue-type", text("classic")),
+            }
+            if options.ordered {
+                set("x-single-active-consumer", AMQPValue::Boolean(true));
+            }
+            if let Some(max) = options.max_priority {
+                set("x-max-priority", AMQPValue::LongLongInt(max.into()));
+            }
+        } else if let Some((_, millis)) = queue.rsplit_once(".retry.") {
+            quorum(&mut set);
+            leads_to(&mut set, &options.queue);
+            set("x-message-ttl", AMQPValue::LongLongInt(millis.parse().unwrap_or(i64::MAX)));
+            set("x-delivery-limit", AMQPValue::LongLongInt(NEVER));
+        } else {
+            set("x-queue-type", text("quorum"));
+            set("x-delivery-limit", AMQPValue::LongLongInt(NEVER));
+        }
+        table
+    }
+
+    /// Refuses a queue that throws messages away, or whose workers overtake each other.
+    async fn verify(&self) -> Result<(), RabbitError> {
+        let queue = &self.checked.options.queue;
+        let arguments = match self.learn(queue).await {
+            Ok(arguments) => arguments,
+            Err(RabbitError::NotAllowed { why }) => {
+                tracing::warn!(
+                    %queue,
+                    "cannot see the queue's arguments without the right to configure it ({why}): \
+                     whether it has a delivery limit without a dead-letter exchange is not known"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let limit = arguments.inner().get("x-delivery-limit");
+        if let Some(limit) = limit.and_then(crate::table::number)
+            && !arguments.contains_key("x-dead-letter-exchange")
+        {
+            return Err(RabbitError::Discards { queue: queue.clone(), limit: limit.to_string() });
+        }
+        let single = arguments.inner().get("x-single-active-consumer");
+        if self.checked.options.ordered && single != Some(&AMQPValue::Boolean(true)) {
+            return Err(RabbitError::ManyConsumers { queue: queue.clone() });
+        }
+        Ok(())
+    }
+
+    /// The arguments of a queue that is there.
+    ///
+    /// AMQP has no word for that. But a declaration that does not fit is refused with the name and
+    /// the value of the first argument that differs; so they are asked for one by one.
+    async fn learn(&self, queue: &str) -> Result<FieldTable, RabbitError> {
+        let mut arguments = FieldTable::default();
+        let mut durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        for _ in 0..MOST_ARGUMENTS {
+            let channel = self.link.channel().await?;
+            let declared = channel.queue_declare(queue.into(), durable, arguments.clone()).await;
+            let Err(error) = declared else { return Ok(arguments) };
+            let said = reply(&error).map(|(_, said)| said).unwrap_or_default();
+            match differs(&said) {
+                Some(("durable", AMQPValue::Boolean(is))) => durable.durable = is,
+                Some(("exclusive", AMQPValue::Boolean(is))) => durable.exclusive = is,
+                Some(("auto_delete", AMQPValue::Boolean(is))) => durable.auto_delete = is,
+                Some((name, value)) => {
+                    let Ok(name) = lapin::types::ShortString::try_new(name) else { break };
+                    arguments.insert(name, value);
+                }
+                None => return Err(RabbitError::about(queue, &error)),
+            }
+        }
+        Err(RabbitError::Broker(format!("`{queue}` has more arguments than can be looked at")))
+    }
+}
+
+/// Reads `inequivalent arg 'x-delivery-limit' for queue 'q' in vhost '/': received none but current
+/// is the value '3' of type 'signedint'`: the name, and the value that the queue has.
+fn differs(said: &str) -> Option<(&str, AMQPValue)> {
+    let (_, rest) = said.split_once("inequivalent arg '")?;
+    let (name, rest) = rest.split_once('\'')?;
+    let (_, current) = rest.rsplit_once("current is ")?;
+    let Some(current) = current.strip_prefix("the value '") else {
+        // Flags are told without quotes: `received 'false' but current is 'true'`.
+        let is = current.trim_matches(|c: char| !c.is_alphanumeric()).parse().ok()?;
+        return Some((name, AMQPValue::Boolean(is)));
+    };
+    let (value, kind) = current.rsplit_once("' of type '")?;
+    let value = match kind.trim_end_matches('\'') {
+        "longstr" => AMQPValue::LongString(value.into()),
+        "bool" => AMQPValue::Boolean(value.parse().ok()?),
+        _ => AMQPValue::LongLongInt(value.parse().ok()?),
+    };
+    Some((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_read_from_the_brokers_words() {
+        let said = "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'it's' in \
+                    vhost '/': received none but current is the value '3' of type 'signedint'";
+        assert_eq!(differs(said), Some(("x-delivery-limit", AMQPValue::LongLongInt(3))));
+        let said = "inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received \
+                    none but current is the value 'd'lx' of type 'longstr'";
+        assert_eq!(
+            differs(said),
+            Some(("x-dead-letter-exchange", AMQPValue::LongString("d'lx".into())))
+        );
+        let said = "inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but \
+                    current is 'false'";
+        assert_eq!(differs(said), Some(("durable", AMQPValue::Boolean(false))));
+        assert_eq!(differs("no queue 'q' in vhost '/'"), None);
+    }
+}
