@@ -16,6 +16,7 @@ use forebay::{
     Source, Worker,
     policy::{Breaker, BreakerSettings, Concurrency, RetryPolicy, RetrySettings},
 };
+use forebay_conformance::proxy::FaultProxy;
 use forebay_embedded::{Queue, SourceOptions, Store};
 use forebay_postgres::{
     BatchSink, Inbox, InboxOptions, Method, PgPool, PoolOptions, Table, TableOptions, Transaction,
@@ -259,13 +260,20 @@ async fn the_server_is_killed_twenty_times_and_every_message_has_its_row_once() 
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("queues.db");
     let (tell, told) = tokio::sync::oneshot::channel();
-    let options = PoolOptions::new(&url).schema("public");
+    // Answers take a while, and what is under way at a crash is lost: so some transactions have been
+    // committed, and nobody was told.
+    let proxy = FaultProxy::start(([127, 0, 0, 1], cluster.port()).into()).unwrap();
+    proxy.delay(Duration::from_millis(5));
+    let options = PoolOptions::new(format!("postgres://postgres@{}/postgres", proxy.address()));
+    let options = options.schema("public");
     let working = tokio::spawn(work(file.clone(), options, |controls| drop(tell.send(controls))));
     let controls = told.await.unwrap();
     let crashes = async {
         for _ in 0..CRASHES {
             tokio::time::sleep(Duration::from_millis(fastrand::u64(150..700))).await;
+            proxy.refuse(true);
             tokio::task::block_in_place(|| cluster.crash());
+            proxy.refuse(false);
             tokio::time::sleep(Duration::from_millis(fastrand::u64(0..100))).await;
             tokio::task::block_in_place(|| cluster.up());
         }
