@@ -151,7 +151,9 @@ impl<'a, H: Harness> Stage<'a, H> {
     pub(crate) async fn bury(&self, batch: &[Outgoing]) -> Result<Vec<MessageId>, Stop> {
         let worker = self.worker().await?;
         let ids = self.publish(batch).await?;
-        let out = worker.receive_n(batch.len()).await?;
+        let mut out = worker.receive_n(batch.len()).await?;
+        // Without a key they may come in any order; they are to die in that of the batch.
+        out.sort_by_key(|out| batch.iter().position(|it| it.payload == out.message.payload));
         for delivery in &out {
             worker.settle(delivery, dead_letter(&format!("error of {}", text(delivery)))).await?;
         }
