@@ -232,9 +232,7 @@ impl Api {
         }
         let mut answers: Vec<Result<String, Fault>> = Vec::with_capacity(messages.len());
         for batch in batches {
-            let passing = |answer: &&Result<_, Fault>| {
-                matches!(answer, Err(fault) if !matches!(fault, Fault::Invalid { .. }))
-            };
+            let passing = |answer: &&Result<_, Fault>| matches!(answer, Err(fault) if !matches!(fault, Fault::Invalid { .. }));
             match answers.iter().find(passing).cloned() {
                 Some(failed) => answers.extend(std::iter::repeat_n(failed, batch.len())),
                 None => answers.extend(self.send(batch).await),

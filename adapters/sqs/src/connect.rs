@@ -1,7 +1,7 @@
 //! The clients: credentials and region by the SDK's own chain, endpoint by the settings, and limits on
 //! time so that a connection that has gone silent is noticed.
 
-use crate::{SqsError, SqsOptions, api::Clients, Fault};
+use crate::{Fault, SqsError, SqsOptions, api::Clients};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sqs::{
     Client,

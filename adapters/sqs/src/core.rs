@@ -65,7 +65,8 @@ impl Core {
             tracing::warn!(queue = %self.api.name(), message = %message_id, "{fault}");
         }
         let note = self.memo.recall(&message_id);
-        let key = group.as_deref().and_then(key_of).map(|key| Bytes::copy_from_slice(key.as_bytes()));
+        let key =
+            group.as_deref().and_then(key_of).map(|key| Bytes::copy_from_slice(key.as_bytes()));
         let enqueued_at = system(MessageSystemAttributeName::SentTimestamp).and_then(time);
         let id = || MessageId::from(&*message_id);
         let mut read = carried.into_message(id, key, decoded.payload, headers, enqueued_at);

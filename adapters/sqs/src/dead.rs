@@ -10,9 +10,7 @@ use crate::{
     queue::Shared,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
-use forebay_contract::{
-    DeadFilter, DeadId, DeadLetter, DeadLetters, DeadLettersError, Redriven,
-};
+use forebay_contract::{DeadFilter, DeadId, DeadLetter, DeadLetters, DeadLettersError, Redriven};
 use std::{
     collections::{BTreeMap, HashSet},
     future::Future,
@@ -213,8 +211,7 @@ impl Shared {
 
     /// Moves up to ten letters: sent and confirmed, then deleted.
     async fn move_back(&self, some: Vec<Found>, moved: &mut Vec<DeadLetter>) -> Result<(), Fault> {
-        let firsts: Vec<_> =
-            some.iter().map(|found| (found.handles[0].clone(), MOVING)).collect();
+        let firsts: Vec<_> = some.iter().map(|found| (found.handles[0].clone(), MOVING)).collect();
         let held = self.dead.hide(&firsts).await;
         let ours: Vec<_> =
             some.into_iter().zip(held).filter(|(_, held)| held.is_ok()).map(|(it, _)| it).collect();
@@ -238,7 +235,9 @@ impl Shared {
         }
         let undeleted = self.dead.delete(&done).await.into_iter().find_map(Result::err);
         if let Some(fault) = undeleted {
-            tracing::warn!("a dead letter was redriven and could not be deleted: it is there twice: {fault}");
+            tracing::warn!(
+                "a dead letter was redriven and could not be deleted: it is there twice: {fault}"
+            );
             failed = Some(fault);
         }
         failed.map_or(Ok(()), Err)
@@ -288,10 +287,8 @@ impl DeadLetters for SqsQueue {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, DeadLettersError> {
         let (shared, filter, after) = (Arc::clone(&self.0), filter.clone(), after.cloned());
-        attended(|wanted| async move {
-            shared.list(&filter, after.as_ref(), limit, &wanted).await
-        })
-        .await
+        attended(|wanted| async move { shared.list(&filter, after.as_ref(), limit, &wanted).await })
+            .await
     }
 
     async fn redrive(

@@ -39,7 +39,9 @@ pub enum Fault {
         place: String,
     },
     /// The credentials lack a right.
-    #[error("`{action}` on the queue `{queue}` is denied ({detail}): grant it in IAM or in the queue's policy")]
+    #[error(
+        "`{action}` on the queue `{queue}` is denied ({detail}): grant it in IAM or in the queue's policy"
+    )]
     Denied {
         /// The right, as IAM names it.
         action: &'static str,
@@ -75,7 +77,9 @@ pub enum Fault {
         detail: String,
     },
     /// Too many calls.
-    #[error("SQS throttles `{action}` on `{queue}` ({detail}): backing off; ask for fewer pollers, or raise the quota")]
+    #[error(
+        "SQS throttles `{action}` on `{queue}` ({detail}): backing off; ask for fewer pollers, or raise the quota"
+    )]
     Throttled {
         /// The action.
         action: &'static str,
@@ -194,20 +198,34 @@ impl Fault {
                 let time = says("signature expired") || says("not yet current") || says("clock");
                 if time { Self::Skew { detail } } else { Self::Credentials { detail } }
             }
-            "AccessDenied" | "AccessDeniedException" | "InvalidSecurity" | "KmsAccessDenied"
-            | "KmsDisabled" | "KmsInvalidKeyUsage" | "KmsInvalidState" | "KmsNotFound"
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "InvalidSecurity"
+            | "KmsAccessDenied"
+            | "KmsDisabled"
+            | "KmsInvalidKeyUsage"
+            | "KmsInvalidState"
+            | "KmsNotFound"
             | "KmsOptInRequired" => Self::Denied { action, queue, detail },
-            "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId"
-            | "MissingAuthenticationToken" | "MissingAuthenticationTokenException"
-            | "IncompleteSignature" | "IncompleteSignatureException" | "OptInRequired" => {
-                Self::Credentials { detail }
-            }
+            "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "InvalidAccessKeyId"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "OptInRequired" => Self::Credentials { detail },
             "OverLimit" => Self::OverLimit { queue, detail },
-            "Throttling" | "ThrottlingException" | "ThrottledException" | "RequestThrottled"
-            | "RequestThrottledException" | "TooManyRequestsException" | "KmsThrottled"
-            | "RequestLimitExceeded" | "SlowDown" | "BandwidthLimitExceeded" => {
-                Self::Throttled { action, queue, detail }
-            }
+            "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "TooManyRequestsException"
+            | "KmsThrottled"
+            | "RequestLimitExceeded"
+            | "SlowDown"
+            | "BandwidthLimitExceeded" => Self::Throttled { action, queue, detail },
             "ReceiptHandleIsInvalid" | "MessageNotInflight" | "InvalidIdFormat" => {
                 Self::Stale(detail)
             }

@@ -9,11 +9,12 @@
 //!         \--> rest of its group --> ^
 //!              `-- its first failed, was given back or is lost: the rest goes back, too
 //! ```
+//!
+//! Those that follow another of their group do not count as here when messages are wanted, and take
+//! turns with those that have just come: else a group that always has a next would be all that is ever
+//! received.
 
-use crate::{
-    Fault, Receipt,
-    handout::Handout,
-};
+use crate::{Fault, Receipt, handout::Handout};
 use forebay_contract::{Delivery, Lease, Want};
 use std::{
     collections::{HashMap, VecDeque},
@@ -53,7 +54,12 @@ struct Group {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Just come.
     ready: VecDeque<Held>,
+    /// Ready since the one before it in its group is gone.
+    following: VecDeque<Held>,
+    /// Whose turn it is.
+    following_first: bool,
     groups: HashMap<Arc<str>, Group>,
     /// What is out, by address: that is, by itself.
     out: HashMap<usize, Arc<Handout>>,
@@ -113,12 +119,15 @@ impl Inbox {
         }
         let now = Instant::now();
         let (mut messages, mut bytes) = (0, 0_usize);
-        while let Some(next) = state.ready.front() {
+        loop {
+            let queue = state.queue();
+            let Some(next) = queue.front() else { break };
             bytes = bytes.saturating_add(next.message.size());
             if messages > 0 && (messages >= want.messages || bytes > want.bytes) {
                 break;
             }
-            let Some(mut held) = state.ready.pop_front() else { break };
+            let Some(mut held) = queue.pop_front() else { break };
+            state.following_first = !state.following_first;
             let handout = Arc::clone(&held.receipt.0);
             if !handout.is_ours(now) {
                 state.drop_group(&handout);
@@ -196,7 +205,7 @@ impl Inbox {
         match group.rest.pop_front() {
             Some(next) if next.receipt.0.is_ours(now) => {
                 group.head = Arc::clone(&next.receipt.0);
-                state.ready.push_back(next);
+                state.following.push_back(next);
                 drop(state);
                 self.changed.notify_waiters();
                 Vec::new()
@@ -225,18 +234,21 @@ impl Inbox {
             state.out.remove(&address(&handout));
             state.drop_group(&handout);
         }
-        let stale = |held: &Held| held.receipt.0.expires_at() < now + least;
-        if state.ready.iter().any(stale) {
-            let (stale, fresh) = state.ready.drain(..).partition(stale);
-            state.ready = fresh;
-            let stale: VecDeque<Held> = stale;
-            for held in stale {
-                let handout = held.receipt.0;
-                if handout.is_ours(now) {
-                    state.unwanted.push(Arc::clone(&handout));
-                }
-                state.drop_group(&handout);
+        let is_stale = |held: &Held| held.receipt.0.expires_at() < now + least;
+        if !state.ready.iter().chain(&state.following).any(is_stale) {
+            return;
+        }
+        let (mut stale, fresh): (VecDeque<_>, _) = state.ready.drain(..).partition(is_stale);
+        state.ready = fresh;
+        let (following, fresh): (VecDeque<_>, _) = state.following.drain(..).partition(is_stale);
+        state.following = fresh;
+        stale.extend(following);
+        for held in stale {
+            let handout = held.receipt.0;
+            if handout.is_ours(now) {
+                state.unwanted.push(Arc::clone(&handout));
             }
+            state.drop_group(&handout);
         }
     }
 
@@ -296,6 +308,15 @@ impl Inbox {
 }
 
 impl State {
+    /// From where the next message is taken: they take turns.
+    fn queue(&mut self) -> &mut VecDeque<Held> {
+        let following = match (self.ready.is_empty(), self.following.is_empty()) {
+            (false, false) => self.following_first,
+            (ready_is_empty, _) => ready_is_empty,
+        };
+        if following { &mut self.following } else { &mut self.ready }
+    }
+
     /// Makes a message ready, or has it wait behind the first of its group.
     fn put(&mut self, held: Held) {
         let handout = Arc::clone(&held.receipt.0);
@@ -313,7 +334,8 @@ impl State {
                 return;
             }
             let old = Arc::clone(&group.head);
-            self.ready.retain(|ready| !Arc::ptr_eq(&ready.receipt.0, &old));
+            self.ready.retain(|held| !Arc::ptr_eq(&held.receipt.0, &old));
+            self.following.retain(|held| !Arc::ptr_eq(&held.receipt.0, &old));
             self.drop_group(&old);
         }
         self.groups.insert(name, Group { head: handout, rest: VecDeque::new() });
@@ -339,7 +361,7 @@ impl State {
 
     /// All that is held and not out, the first of each group first.
     fn take_held(&mut self) -> Vec<Arc<Handout>> {
-        let ready = self.ready.drain(..).map(|held| held.receipt.0);
+        let ready = self.ready.drain(..).chain(self.following.drain(..)).map(|held| held.receipt.0);
         let groups = self.groups.drain().flat_map(|(_, group)| group.rest);
         let now = Instant::now();
         let all = ready.chain(groups.map(|held| held.receipt.0));

@@ -40,12 +40,7 @@ pub(crate) struct Found {
 }
 
 /// The dead letter of a settlement.
-pub(crate) fn dead(
-    settlement: &Settlement<Receipt>,
-    queue: &str,
-    most: usize,
-    fifo: bool,
-) -> Send {
+pub(crate) fn dead(settlement: &Settlement<Receipt>, queue: &str, most: usize, fifo: bool) -> Send {
     let Settlement { receipt: Receipt(handout), message, verdict } = settlement;
     let carried = Carried::of(message);
     let carried = match verdict {

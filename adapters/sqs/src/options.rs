@@ -241,10 +241,9 @@ impl SqsOptions {
                 "at most 20 seconds: SQS lets no receive wait longer".into(),
             );
         }
-        for (setting, value, most) in [
-            ("max_pollers", self.max_pollers, 64),
-            ("max_calls", self.max_calls, 256),
-        ] {
+        for (setting, value, most) in
+            [("max_pollers", self.max_pollers, 64), ("max_calls", self.max_calls, 256)]
+        {
             if value == 0 || value > most {
                 return refuse(setting, value.to_string(), format!("from 1 to {most}"));
             }

@@ -4,11 +4,7 @@
 //! A receive under way is never called off, as what it brings would stay hidden until its lease ends.
 //! A source that closes waits for the last ones, and gives back what they bring.
 
-use crate::{
-    Fault,
-    core::Core,
-    inbox::Held,
-};
+use crate::{Fault, core::Core, inbox::Held};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::{
     sync::Arc,
@@ -72,10 +68,13 @@ pub(crate) async fn run(core: Arc<Core>) {
         }
         let now = Instant::now();
         while !closed && now >= resume_at && polls.len() < pace.width {
-            let most = core.inbox.missing().saturating_sub(under_way).min(10);
-            if most == 0 {
+            let missing = core.inbox.missing().saturating_sub(under_way);
+            if missing == 0 {
                 break;
             }
+            // Of a FIFO queue as many as there can be: those behind the first keep their group from
+            // being received again and again before all others.
+            let most = if core.fifo { 10 } else { missing.min(10) };
             under_way += most;
             let core = Arc::clone(&core);
             polls.spawn(async move {

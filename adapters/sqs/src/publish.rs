@@ -57,12 +57,16 @@ impl Shared {
     fn delay(&self, message: &Outgoing) -> Result<Option<i32>, String> {
         let Some(delay) = message.delay.filter(|delay| !delay.is_zero()) else { return Ok(None) };
         if self.fifo {
-            return Err("a FIFO queue cannot delay single messages: set the queue's own delay, or use a \
+            return Err(
+                "a FIFO queue cannot delay single messages: set the queue's own delay, or use a \
                         standard queue"
-                .into());
+                    .into(),
+            );
         }
         if delay > LONGEST_DELAY {
-            return Err(format!("a delay of {delay:?}: SQS delays what is published by 15 minutes at most"));
+            return Err(format!(
+                "a delay of {delay:?}: SQS delays what is published by 15 minutes at most"
+            ));
         }
         Ok(i32::try_from(secs_up(delay)).ok())
     }

@@ -1,16 +1,10 @@
 //! A queue and its dead letters, opened: where sources, sinks and the tools of the operator come from.
 
 use crate::{
-    SqsError, SqsOptions, SqsSource,
-    api::Api,
-    backlog, connect,
-    memo::Memo,
-    publish, topology,
+    SqsError, SqsOptions, SqsSource, api::Api, backlog, connect, memo::Memo, publish, topology,
 };
 use aws_config::SdkConfig;
-use forebay_contract::{
-    Backlog, Capabilities, Exactness, LeaseTerms, OrderSupport, SourceError,
-};
+use forebay_contract::{Backlog, Capabilities, Exactness, LeaseTerms, OrderSupport, SourceError};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 

@@ -190,12 +190,9 @@ impl Core {
             Verdict::Retry { note, .. } => {
                 Note { history: noted(note), uncharged, failures: failures + 1, due: Some(due) }
             }
-            Verdict::Postpone { note, .. } => Note {
-                history: noted(note),
-                uncharged: uncharged + 1,
-                failures,
-                due: Some(due),
-            },
+            Verdict::Postpone { note, .. } => {
+                Note { history: noted(note), uncharged: uncharged + 1, failures, due: Some(due) }
+            }
             _ => {
                 let known = message.history != History::new();
                 let history = known.then(|| message.history.clone());
@@ -227,9 +224,8 @@ impl Core {
             }
         }
         let mut deleted = self.api.delete(&handles).await.into_iter();
-        let next = |sent: Result<String, Fault>| {
-            sent.and_then(|_| deleted.next().unwrap_or(Ok(())))
-        };
+        let next =
+            |sent: Result<String, Fault>| sent.and_then(|_| deleted.next().unwrap_or(Ok(())));
         sent.into_iter().map(next).collect()
     }
 }

@@ -1,8 +1,7 @@
 //! A queue opened for taking messages.
 
 use crate::{
-    Fault, Receipt,
-    backlog,
+    Fault, Receipt, backlog,
     core::{Core, seconds},
     handout::Handout,
     inbox::Step,
@@ -82,7 +81,8 @@ impl Source for SqsSource {
         let (core, owned) = (Arc::clone(&self.core), batch.to_vec());
         let settled = tokio::spawn(async move { core.settle(owned).await });
         settled.await.unwrap_or_else(|error| {
-            let failed = || Err(SettleError::Unavailable(format!("settling ended: {error}").into()));
+            let failed =
+                || Err(SettleError::Unavailable(format!("settling ended: {error}").into()));
             batch.iter().map(|_| failed()).collect()
         })
     }
@@ -94,7 +94,8 @@ impl Source for SqsSource {
         let mut changes: Vec<(Arc<Handout>, Duration, Option<usize>)> = Vec::new();
         let mut answers: Vec<Option<Result<Lease, LeaseError>>> = Vec::with_capacity(batch.len());
         for (i, (Receipt(handout), by)) in batch.iter().enumerate() {
-            let by = (*by).min(Duration::from_secs(core.room(handout, asked).unsigned_abs().into()));
+            let by =
+                (*by).min(Duration::from_secs(core.room(handout, asked).unsigned_abs().into()));
             if !handout.is_ours(asked) || by.is_zero() {
                 answers.push(Some(Err(LeaseError::Lost)));
                 continue;

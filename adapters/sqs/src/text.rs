@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn only_text_that_sqs_allows_is_plain() {
-        for text in ["a", "tab\tline\n\r", "ü €", "\u{D7FF}\u{E000}\u{FFFD}\u{10FFFF}", "\u{7f}"] {
+        for text in ["a", "tab\tline\n\r", "ü €", "\u{D7FF}\u{E000}\u{FFFD}\u{10FFFF}", "\u{7f}"]
+        {
             assert_eq!(plain(text.as_bytes()), Some(text));
         }
         for text in ["", "\0", "a\u{1b}", "\u{FFFE}", "x\u{FFFF}", "\u{1}"] {

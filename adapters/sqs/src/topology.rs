@@ -76,7 +76,12 @@ pub(crate) async fn open(clients: &Clients, options: &SqsOptions) -> Result<Queu
     let main = api(&main, &name);
     if options.topology != Topology::Trust {
         let attributes = checked(&main, "queue", &clients.place).await?;
-        check_main(&name, &attributes, dead_attributes.get(&QueueAttributeName::QueueArn), options)?;
+        check_main(
+            &name,
+            &attributes,
+            dead_attributes.get(&QueueAttributeName::QueueArn),
+            options,
+        )?;
         lower(&mut max_message, &attributes);
     }
     Ok(Queues { main, dead, fifo, max_message })

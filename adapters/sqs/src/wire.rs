@@ -113,9 +113,8 @@ pub(crate) fn encode(
 fn pack_all(headers: &Headers, ours: usize, has_rest: bool) -> bool {
     let fits = |(name, value): &(&str, &Bytes)| is_attribute_name(name) && !value.is_empty();
     let native = headers.iter().filter(fits).map(|(name, _)| name).collect::<HashSet<_>>().len();
-    let rest = has_rest
-        || native < headers.len()
-        || !headers.iter().map(|(name, _)| name).is_sorted();
+    let rest =
+        has_rest || native < headers.len() || !headers.iter().map(|(name, _)| name).is_sorted();
     ours + native + usize::from(rest) > MOST_ATTRIBUTES
 }
 
@@ -254,7 +253,9 @@ fn in_order(
         // The first of a name that repeats is the attribute, if there is one.
         let found = match attributes.remove(&name) {
             Some(value) => Some(native(value)),
-            None => packed.get_mut(&name).filter(|list| !list.is_empty()).map(|list| list.remove(0)),
+            None => {
+                packed.get_mut(&name).filter(|list| !list.is_empty()).map(|list| list.remove(0))
+            }
         };
         if let Some((data_type, value)) = found {
             note(&name, data_type, &value);
@@ -263,7 +264,9 @@ fn in_order(
     }
     let mut others: Vec<_> = attributes.into_iter().map(|(name, v)| (name, native(v))).collect();
     others.extend(
-        packed.into_iter().flat_map(|(name, list)| list.into_iter().map(move |v| (name.clone(), v))),
+        packed
+            .into_iter()
+            .flat_map(|(name, list)| list.into_iter().map(move |v| (name.clone(), v))),
     );
     others.sort_by(|a, b| a.0.cmp(&b.0));
     for (name, (data_type, value)) in others {

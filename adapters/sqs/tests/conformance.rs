@@ -2,19 +2,19 @@
 //!
 //! A receive whose answer is lost with its connection hides its messages until their lease ends, here as
 //! on AWS. So that the cases that cut connections need not wait for a minute, no lease is longer than
-//! five seconds here, and the cases are patient for longer than that.
+//! ten seconds here, and the cases are patient for longer than that.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
-use forebay_conformance::{Harness, Setup, Stop, Timing};
+use forebay_conformance::{Harness, Setup, Stop, Timing, proxy::FaultProxy};
 use forebay_contract::{DeadFilter, DeadLetters};
 use forebay_sqs::{SqsOptions, SqsQueue, SqsSource, Topology};
 use std::{env, time::Duration};
 use support::{Emulator, Own, process::Process, sdk};
 
-const LONGEST_LEASE: Duration = Duration::from_secs(5);
+const LONGEST_LEASE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
 struct Sqs {
@@ -30,7 +30,7 @@ impl Harness for Sqs {
     type Dead = SqsQueue;
 
     fn timing(&self) -> Timing {
-        Timing { patience: Duration::from_secs(12), ..Timing::default() }
+        Timing { patience: Duration::from_secs(14), ..Timing::default() }
     }
 
     async fn fresh(&self, setup: &Setup) -> Result<Own, Stop> {
@@ -65,23 +65,25 @@ impl Harness for Sqs {
         let variables = [("REDRIVE_QUEUE", &*own.options.queue), ("REDRIVE_AT", &address)];
         let process = Process::start("child_that_redrives", &variables);
         process.wait_for_line("halfway");
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..40))).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..300))).await;
         let done = process.kill().iter().any(|line| line == "done");
         if done { Err(Stop::fail("it was done before it was killed")) } else { Ok(()) }
     }
 }
 
-/// Redrives the first half of the dead letters in small steps, then all of the rest at once.
+/// Redrives the first half of the dead letters in small steps, then the rest at once, but slowly.
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]
 async fn child_that_redrives() {
     let Ok(queue) = env::var("REDRIVE_QUEUE") else { return };
     let address = env::var("REDRIVE_AT").unwrap().parse().unwrap();
     let options = SqsOptions::new(queue).topology(Topology::Verify);
-    let queue = SqsQueue::open_with(options, &sdk(address).await).await.unwrap();
+    let proxy = FaultProxy::start(address).unwrap();
+    let queue = SqsQueue::open_with(options, &sdk(proxy.address()).await).await.unwrap();
     for _ in 0..5 {
         assert_eq!(queue.redrive(&DeadFilter::default(), 10).await.unwrap().moved.len(), 10);
     }
+    proxy.delay(Duration::from_millis(50));
     println!("halfway");
     queue.redrive(&DeadFilter::default(), 100).await.unwrap();
     println!("done");

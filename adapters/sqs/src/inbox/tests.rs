@@ -57,6 +57,21 @@ fn after_a_failure_the_rest_of_its_group_goes_back_and_no_other() {
 }
 
 #[test]
+fn a_group_with_many_takes_turns_with_those_that_come() {
+    let inbox = Inbox::default();
+    inbox.arrived(["a1", "a2", "a3", "a4"].map(|id| held(id, Some("a"))).into());
+    let mut out = take(&inbox, 1).remove(0);
+    let mut seen = vec![out.message.id.to_string()];
+    inbox.arrived(vec![held("b1", Some("b")), held("c1", Some("c"))]);
+    for _ in 0..4 {
+        inbox.settled(&out.receipt.0, true);
+        out = take(&inbox, 1).remove(0);
+        seen.push(out.message.id.to_string());
+    }
+    assert_eq!(seen, ["a1", "a2", "b1", "a3", "c1"]);
+}
+
+#[test]
 fn a_first_that_comes_again_takes_the_place_of_the_old_one() {
     let inbox = Inbox::default();
     inbox.arrived(vec![held("a1", Some("a")), held("a2", Some("a"))]);
