@@ -8,16 +8,19 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
     pub(super) fn check(&self) {
         debug_assert!(self.ready.len() <= self.parked.len());
         debug_assert_eq!(self.table.len(), self.lanes.len());
-        debug_assert!(self.unstamped.len() + self.waits.len() <= self.lanes.len());
+        debug_assert!(
+            self.unstamped.len() + self.waits.len() + self.idle.len() <= self.lanes.len()
+        );
     }
 
     pub(super) fn invariants(&self) {
         self.check();
         self.lanes.check(&self.unstamped);
         self.lanes.check(&self.waits);
+        self.lanes.check(&self.idle);
         self.parked.check(&self.ready);
         let mut parked = self.ready.len();
-        let mut waiting = 0;
+        let (mut waiting, mut idle) = (0, 0);
         for at in self.lanes.indices() {
             let lane = &self.lanes[at];
             self.parked.check(&lane.queue);
@@ -31,6 +34,10 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
                 State::Ready(first) => assert_eq!(self.parked[*first].lane, at),
                 State::Running(_) | State::Waiting(_) => {}
                 State::Empty => assert!(lane.queue.is_empty() && !lane.away.is_empty()),
+                State::Idle => {
+                    assert!(lane.queue.is_empty() && lane.away.is_empty());
+                    idle += 1;
+                }
             }
             let expects = !lane.away.is_empty() || matches!(lane.state, State::Waiting(_));
             assert_eq!(
@@ -40,6 +47,7 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
             );
         }
         assert_eq!(parked, self.parked.len(), "every parked message is in one list");
+        assert_eq!(idle, self.idle.len());
         assert_eq!(waiting, self.unstamped.len() + self.waits.len());
     }
 }

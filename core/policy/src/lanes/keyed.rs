@@ -2,8 +2,10 @@
 //!
 //! Every parked message is a slot in one arena, linked either into the line of what may start (the
 //! first of a ready lane, or one without key) or into the queue of its lane. The table holds
-//! nothing but lane numbers, and each lane its hash: so a key is stored once, and hashed once in
-//! the life of its lane, even with 100,000 keys coming and going.
+//! nothing but lane numbers, and each lane its hash: so a key is stored once.
+//!
+//! A lane that ends is kept for a while, idle, in case that its key comes again: with keys that take
+//! turns it mostly does, and to take a lane down and to put it up again costs more than all else here.
 
 use super::{After, Push};
 use crate::{
@@ -17,6 +19,9 @@ use std::{
     mem,
     time::Duration,
 };
+
+/// So many lanes are kept idle.
+const IDLE_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Parked<Id, T> {
@@ -63,6 +68,8 @@ pub(super) enum State<Id> {
     Waiting(Id),
     /// Nothing is here, but some are away.
     Empty,
+    /// It has ended, and is kept for its key.
+    Idle,
 }
 
 /// Whether a lane expects something back, and until when.
@@ -87,6 +94,8 @@ pub(super) struct Keyed<K, Id, T> {
     pub(super) ready: List,
     pub(super) unstamped: List,
     pub(super) waits: List,
+    /// Lanes that have ended, the longest ago first.
+    pub(super) idle: List,
 }
 
 impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
@@ -101,6 +110,7 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
             ready: List::EMPTY,
             unstamped: List::EMPTY,
             waits: List::EMPTY,
+            idle: List::EMPTY,
         }
     }
 
@@ -121,6 +131,10 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
                         *place.insert(lane).get()
                     }
                 };
+                if matches!(self.lanes[lane].state, State::Idle) {
+                    self.lanes.unlink(&mut self.idle, lane);
+                    self.lanes[lane].state = State::Empty;
+                }
                 self.push_to(lane, id, item)
             }
         };
@@ -208,7 +222,7 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
     }
 
     pub(super) fn live_keys(&self) -> usize {
-        self.lanes.len()
+        self.lanes.len() - self.idle.len()
     }
 
     fn lane(&mut self, at: u32) -> Option<&mut Lane<K, Id>> {
@@ -234,8 +248,19 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
     }
 
     pub(super) fn close(&mut self, at: u32) {
-        let lane = self.lanes.remove(at);
+        let lane = &mut self.lanes[at];
         debug_assert_eq!(lane.wait, Wait::No, "a lane that ends awaits nothing");
+        lane.state = State::Idle;
+        self.lanes.push_back(&mut self.idle, at);
+        if self.idle.len() > IDLE_MAX
+            && let Some(oldest) = self.lanes.pop_front(&mut self.idle)
+        {
+            self.take_down(oldest);
+        }
+    }
+
+    fn take_down(&mut self, at: u32) {
+        let lane = self.lanes.remove(at);
         let entry = self.table.find_entry(lane.hash, |&other| other == at);
         entry.expect("every lane is in the table").remove();
     }

@@ -33,7 +33,8 @@
 //! | Waiting | the awaited: Ready, in front; else parked, or turned away | - | - | - | none |
 //! | Empty   | the oldest away: Ready; else turned away | - | -           | -           | none             |
 //!
-//! A lane in `Empty` has nothing here but messages away. A message without key is a lane of its
+//! A lane that ends (to "no lane") is kept for a while, in case that its key comes again; this changes
+//! nothing of the above. A lane in `Empty` has nothing here but messages away. A message without key is a lane of its
 //! own that needs no state at all: it goes straight to the line of what may start.
 
 mod check;

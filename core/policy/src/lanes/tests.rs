@@ -242,3 +242,20 @@ fn a_lane_of_nothing_but_messages_away_ends_when_none_will_come() {
     lanes.invariants();
     assert_eq!((lanes.live_keys(), lanes.next_expiry()), (0, Moment::NEVER));
 }
+
+#[test]
+fn lanes_that_have_ended_are_kept_but_not_without_end() {
+    let mut lanes: Lanes<u32, u32, u32> = Lanes::keyed(2);
+    for round in 0..2 {
+        for key in 0..5000 {
+            assert_eq!(lanes.push(Some(key), key, key), Push::Queued);
+            let (token, popped) = lanes.pop().unwrap();
+            assert_eq!((popped, lanes.live_keys()), (key, 1), "round {round}");
+            lanes.done(token, After::Next, || Moment::ZERO);
+        }
+        lanes.invariants();
+        assert_eq!((lanes.live_keys(), lanes.next_expiry()), (0, Moment::NEVER));
+    }
+    let Kind::Keyed(keyed) = &lanes.0 else { unreachable!() };
+    assert_eq!(keyed.lanes.len(), 1024);
+}
