@@ -82,3 +82,8 @@ pub use table::{Conflict, Method, Table, TableOptions};
 pub use tokio_postgres::types;
 pub use transaction::{Parameter, Transaction};
 pub use value::{Row, Value};
+
+/// The page whose Rust is to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/postgres.md")]
+struct Page;

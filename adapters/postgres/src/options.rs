@@ -1,11 +1,11 @@
 //! How to reach the database, and how much of it one process may use.
 
 use crate::SetupError;
-use std::time::Duration;
+use std::{fmt, path::PathBuf, time::Duration};
 use tokio_postgres::Config;
 
 /// Settings of a [`PgPool`](crate::PgPool).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PoolOptions {
     /// Where the server is: `postgres://user:password@host:port/database`, or `key=value` words.
     /// `sslmode` may be `disable`, `prefer` (the default) or `require`.
@@ -28,7 +28,7 @@ pub struct PoolOptions {
     pub schema: Option<String>,
     /// A file with the certificates (PEM) that sign the server's; `None` (the default): those that
     /// the system trusts. Only looked at when TLS is spoken.
-    pub ca_file: Option<std::path::PathBuf>,
+    pub ca_file: Option<PathBuf>,
 }
 
 impl PoolOptions {
@@ -84,7 +84,7 @@ impl PoolOptions {
 
     /// With certificates of its own to trust.
     #[must_use]
-    pub fn ca_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
     }
@@ -139,6 +139,19 @@ impl PoolOptions {
     }
 }
 
+/// Without the url, which may hold a password.
+impl fmt::Debug for PoolOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolOptions")
+            .field("connections", &self.connections)
+            .field("wait", &self.wait)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +170,12 @@ mod tests {
         assert!(error(|o| o.connections = 0).contains("`connections` is 0"));
         assert!(error(|o| o.wait = Duration::ZERO).contains("`wait`"));
         assert!(error(|o| o.lock_timeout = Duration::MAX).contains("`lock_timeout`"));
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let options = PoolOptions::new("postgres://me:secret@db/app");
+        assert!(!format!("{options:?}").contains("secret"));
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub enum Method {
     /// `INSERT`, one for the whole batch.
     #[default]
     Insert,
-    /// `COPY`: the cheapest for the server, and bad rows are found sooner. It knows no
-    /// `ON CONFLICT`.
+    /// `COPY`: less work for the server, and bad rows are found sooner; two round trips more. It
+    /// knows no `ON CONFLICT`.
     Copy,
 }
 

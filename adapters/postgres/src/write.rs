@@ -10,7 +10,10 @@ use crate::{
     value::{Value, copy_text},
 };
 use bytes::Bytes;
-use futures_util::{SinkExt, future::join3};
+use futures_util::{
+    SinkExt,
+    future::{join, join3},
+};
 use std::{ops::Range, pin::pin};
 use tokio_postgres::{
     Error,
@@ -82,19 +85,24 @@ fn line(error: &DatabaseError) -> Option<usize> {
 async fn attempt(table: &Table, transaction: &Transaction, rows: &[&Row]) -> Result<(), Error> {
     let client = transaction.client();
     if let Some(copy) = &table.copy {
+        // What follows without an answer to wait for is sent along. If the rows are refused, so is the
+        // release, and the savepoint stays.
         let copied = async {
-            client.batch_execute(SAVE).await?;
-            let mut sink = pin!(client.copy_in::<_, Bytes>(copy.as_str()).await?);
+            let saving = client.batch_execute(SAVE);
+            let (saved, sink) = join(saving, client.copy_in::<_, Bytes>(copy.as_str())).await;
+            saved?;
+            let mut sink = pin!(sink?);
             sink.send(copy_text(rows.iter().copied()).into()).await?;
-            sink.finish().await?;
-            client.batch_execute(KEEP).await
+            let (copied, kept) = join(sink.finish(), client.batch_execute(KEEP)).await;
+            copied?;
+            kept
         };
         return transaction.counted(copied).await;
     }
     let columns = by_column(table.width(), rows);
     let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
         columns.iter().map(|column| (column as _, Type::TEXT_ARRAY)).collect();
-    // One round trip. If the rows are refused, so is what follows them, and the savepoint stays.
+    // One round trip.
     let all = join3(
         client.batch_execute(SAVE),
         client.execute_typed(&table.insert, &parameters),
