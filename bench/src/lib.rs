@@ -13,6 +13,7 @@
 //! | `neighbours` | does a handler that hogs the processor hold up the others? |
 //! | `memory` | is memory flat over 10^7 messages? |
 //! | `embedded` | how near is the embedded queue to bare SQL, at any backlog? |
+//! | `brokers` | what does each adapter cost beside a bare loop on its client? (feature `brokers`) |
 //! | `peers` | what does the nearest rival cost? (feature `peers`) |
 
 pub mod allocations;

@@ -1,0 +1,107 @@
+//! RabbitMQ: a quorum queue. By hand: one channel, prefetch 500, an acknowledgement of all up to
+//! here every hundred messages, which is the fastest way that the protocol knows.
+
+use crate::{
+    Fault,
+    lane::{Broker, Load, Work},
+};
+use forebay_bench::cost::{Cost, Stopwatch};
+use forebay_rabbitmq::{RabbitOptions, RabbitQueue, RabbitSource};
+use futures_util::StreamExt;
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+        ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+
+const PREFETCH: u16 = 500;
+const ACK_EVERY: u64 = 100;
+
+pub(crate) struct RabbitMq {
+    url: String,
+    connection: Connection,
+}
+
+impl RabbitMq {
+    pub(crate) async fn connect() -> Result<Self, Fault> {
+        let url = std::env::var("FOREBAY_TEST_AMQP")
+            .unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:25672/%2f".into());
+        let connection = Connection::connect(&url, ConnectionProperties::default())
+            .await
+            .map_err(|error| format!("{error}: `scripts/brokers up rabbitmq` starts the broker"))?;
+        Ok(Self { url, connection })
+    }
+
+    async fn channel(&self) -> Result<Channel, Fault> {
+        Ok(self.connection.create_channel().await?)
+    }
+}
+
+impl Broker for RabbitMq {
+    type Source = RabbitSource;
+
+    async fn filled(&self, load: Load) -> Result<String, Fault> {
+        let queue = format!("bench-{}", fastrand::u64(..));
+        let channel = self.channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.as_str().into(), durable, arguments).await?;
+        let payload = vec![b'x'; load.bytes];
+        let persistent = BasicProperties::default().with_delivery_mode(2);
+        let mut confirms = Vec::new();
+        for sent in 1..=load.messages {
+            let options = BasicPublishOptions::default();
+            let name = queue.as_str().into();
+            let confirm =
+                channel.basic_publish("".into(), name, options, &payload, persistent.clone());
+            confirms.push(confirm.await?);
+            if sent % 1_000 == 0 || sent == load.messages {
+                for confirm in confirms.drain(..) {
+                    if !matches!(confirm.await?, Confirmation::Ack(None)) {
+                        return Err("the broker did not take a message".into());
+                    }
+                }
+            }
+        }
+        Ok(queue)
+    }
+
+    async fn bare(&self, queue: &str, load: Load, work: Work) -> Result<Cost, Fault> {
+        let channel = self.channel().await?;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            channel.basic_consume(queue.into(), "bare".into(), options, FieldTable::default());
+        let mut consumer = consumer.await?;
+        let mut begun = None;
+        for seen in 1..=load.messages {
+            let delivery = consumer.next().await.ok_or("the consumer ended")??;
+            begun.get_or_insert_with(Stopwatch::start);
+            work.on(&delivery.data);
+            if seen % ACK_EVERY == 0 || seen == load.messages {
+                delivery.ack(BasicAckOptions { multiple: true }).await?;
+            }
+        }
+        let cost = begun.map(|begun| begun.each(load.messages));
+        channel.close(200, "done".into()).await?;
+        cost.ok_or_else(|| "no message came".into())
+    }
+
+    async fn source(&self, queue: &str) -> Result<RabbitSource, Fault> {
+        let options = RabbitOptions::new(&self.url, queue);
+        Ok(RabbitQueue::open(options).await?.source().await?)
+    }
+
+    async fn remove(&self, queue: &str) -> Result<(), Fault> {
+        let channel = self.channel().await?;
+        for name in [queue.to_owned(), format!("{queue}.dead")] {
+            channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await?;
+        }
+        Ok(channel.close(200, "done".into()).await?)
+    }
+}
