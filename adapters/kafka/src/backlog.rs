@@ -145,7 +145,7 @@ fn peek(
     let mut reader = Reader::new(options, &format!("{}.peek", options.group))?;
     for place in places.iter().take(PEEKS) {
         let topic = &topics.read[place.topic];
-        reader.read(topic, place.partition, place.next, |Read { due, since, .. }| {
+        reader.read(topic, &[(place.partition, place.next)], |_, Read { due, since, .. }| {
             sums.oldest(due.or(since));
             false
         })?;

@@ -105,6 +105,11 @@ fn with_raw(
     Ok(config)
 }
 
+/// Settings that only matter to a member of the group, and that must fit each other there.
+fn is_for_members(setting: &str) -> bool {
+    ["heartbeat.interval.ms", "max.poll.interval.ms"].contains(&setting)
+}
+
 /// Settings that only producers have; a consumer would warn of them.
 fn is_for_producers(setting: &str) -> bool {
     const NAMES: &[&str] = &[
@@ -152,24 +157,19 @@ pub(crate) fn reader(options: &KafkaOptions, group: &str) -> Result<ClientConfig
     config.set("fetch.queue.backoff.ms", "10");
     config.set("fetch.error.backoff.ms", "100");
     config.set("fetch.wait.max.ms", "250");
-    with_raw(config, options, |setting| !is_for_producers(setting))
+    with_raw(config, options, |setting| !is_for_producers(setting) && !is_for_members(setting))
 }
 
 /// The consumer of a worker.
 pub(crate) fn worker(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
     let mut config = reader(options, &options.group)?;
-    let set = |config: &mut ClientConfig, setting: &str, value: &str| {
-        if !options.raw.contains_key(setting) {
-            config.set(setting, value);
-        }
-    };
     match options.protocol {
         GroupProtocol::Classic => {
             config.set("partition.assignment.strategy", "cooperative-sticky");
             config.set("session.timeout.ms", options.session_timeout.as_millis().to_string());
             // Members hear of a rebalance by their heartbeats.
             let beat = (options.session_timeout.as_millis() / 4).clamp(100, 1000);
-            set(&mut config, "heartbeat.interval.ms", &beat.to_string());
+            config.set("heartbeat.interval.ms", beat.to_string());
         }
         GroupProtocol::Consumer => {
             config.set("group.protocol", "consumer");
@@ -178,7 +178,7 @@ pub(crate) fn worker(options: &KafkaOptions) -> Result<ClientConfig, KafkaError>
     if let Some(id) = &options.instance_id {
         config.set("group.instance.id", id);
     }
-    Ok(config)
+    with_raw(config, options, is_for_members)
 }
 
 /// A producer. `timeout` is how long a message may take to be confirmed, in milliseconds; 0: for

@@ -176,7 +176,7 @@ impl Graveyard {
     ) -> Result<Ledger, KafkaError> {
         let (mut ledger, start) = self.ledger(reader)?;
         let topic = &self.topics.dead;
-        reader.read(topic, 0, start, |read| {
+        reader.read(topic, &[(0, start)], |_, read| {
             let offset = read.offset;
             match ledger.received(offset) {
                 Received::Fresh => see(offset, letter(read, topic)),

@@ -15,6 +15,7 @@ use crate::{
     commit::{Answer, Entry},
     committed::{self, Committed},
     poller::{COMMIT_EVERY, Noted, Poller, Queue},
+    records::Read,
 };
 use forebay_contract::{Scope, SourceEvent};
 use forebay_policy::{AssignNote, Commit, Ledger};
@@ -43,11 +44,14 @@ impl Poller {
     pub(crate) fn assign(&mut self, list: &TopicPartitionList) {
         let commits = self.ask_committed(list);
         let known = commits.len() >= list.count();
+        // With order, the topic itself is all that is read.
+        let mut noted = self.noted_attempts(&commits);
         let mut starts = TopicPartitionList::with_capacity(list.count());
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             let commit = commits.iter().find(|c| c.topic == topic && c.partition == partition);
-            self.take_over(topic, partition, commit);
+            let attempts = noted.remove(&partition).unwrap_or_default();
+            self.take_over(topic, partition, commit, attempts);
             let start = match commit.and_then(|commit| commit.offset) {
                 Some(offset) => Offset::Offset(offset),
                 // What was never committed begins at the start.
@@ -91,7 +95,13 @@ impl Poller {
     }
 
     /// Makes a partition ours: its ledger, its queue.
-    fn take_over(&mut self, topic: &str, partition: i32, commit: Option<&Committed>) {
+    fn take_over(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        commit: Option<&Committed>,
+        attempts: HashMap<i64, Noted>,
+    ) {
         let Some(index) = self.topics.index(topic) else { return };
         self.scopes += 1;
         let scope = self.scopes;
@@ -105,8 +115,6 @@ impl Poller {
             // Messages may repeat; an operator may want to know why.
             _ => tracing::warn!(topic, partition, ?offset, "{note}; the offset is honoured"),
         }
-        let attempts =
-            if index == 0 { self.noted_attempts(partition, offset) } else { HashMap::new() };
         let Some(mut queue) = self.consumer.split_partition_queue(topic, partition) else {
             tracing::error!(topic, partition, "librdkafka has no queue for this partition");
             return;
@@ -123,27 +131,37 @@ impl Poller {
         self.shared.lock().assign(assigned);
     }
 
-    /// With order: the attempts of messages that waited in their lanes when their worker went.
-    fn noted_attempts(&mut self, partition: i32, from: Option<i64>) -> HashMap<i64, Noted> {
-        let mut noted = HashMap::new();
+    /// With order: the attempts of messages that waited in their lanes when their worker went, by
+    /// partition and offset.
+    fn noted_attempts(&mut self, commits: &[Committed]) -> HashMap<i32, HashMap<i64, Noted>> {
+        let mut noted: HashMap<i32, HashMap<i64, Noted>> = HashMap::new();
         let (Some(reader), Some(topic)) = (&mut self.attempts, &self.topics.attempts) else {
             return noted;
         };
-        let result = reader.read(topic, partition, 0, |read| {
+        let places: Vec<_> = commits.iter().map(|commit| (commit.partition, 0)).collect();
+        let result = reader.read(topic, &places, |partition, read| {
             let key = read.message.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
-            if let Some(offset) = key.and_then(|key| key.parse::<i64>().ok())
-                && from.is_none_or(|from| offset >= from)
-            {
-                if read.message.history.notes().is_empty() {
-                    noted.remove(&offset);
-                } else {
-                    noted.insert(offset, Noted { message: read.message, due: read.due });
+            if let Some(offset) = key.and_then(|key| key.parse::<i64>().ok()) {
+                let noted = noted.entry(partition).or_default();
+                // One without a history deletes what was noted.
+                match read.message.history.notes().is_empty() {
+                    true => drop(noted.remove(&offset)),
+                    false => {
+                        let Read { message, due, .. } = read;
+                        noted.insert(offset, Noted { message, due });
+                    }
                 }
             }
             true
         });
         if let Err(error) = result {
-            tracing::warn!(partition, "attempts of waiting messages begin anew: {error}");
+            tracing::warn!("attempts of waiting messages begin anew: {error}");
+        }
+        for commit in commits {
+            let next = commit.offset.unwrap_or(0);
+            if let Some(noted) = noted.get_mut(&commit.partition) {
+                noted.retain(|offset, _| *offset >= next);
+            }
         }
         noted
     }
