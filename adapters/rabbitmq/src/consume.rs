@@ -16,23 +16,16 @@
 //! messages that no other worker gets, and that no autoscaler sees.
 
 use crate::{
-    RabbitError,
+    RabbitError, arrive,
     error::{is_consumer_timeout, reply},
     link::Pauses,
-    session::{Life, Session, Shared},
+    session::{Life, Shared},
+    tap::Tap,
 };
 use forebay_contract::SourceEvent;
-use futures_util::{FutureExt, StreamExt};
-use lapin::{
-    Consumer,
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
-    types::FieldTable,
-};
+use futures_util::FutureExt;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -44,14 +37,6 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// A channel that lived for less did not bring the pauses back to short ones.
 const LIVED: Duration = Duration::from_secs(1);
-
-/// The prefetch in key order, unless one is set. It must not shrink from one consumer to the next: a
-/// quorum queue puts what comes back behind what came back before, so a smaller one that is lost in
-/// its turn would leave its messages behind others of their keys.
-const ORDERED_PREFETCH: u16 = 500;
-
-/// The number of the next session, of whatever queue.
-static EPOCH: AtomicU64 = AtomicU64::new(1);
 
 /// How a session ended.
 enum End {
@@ -68,12 +53,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             break closed(&shared, within).await;
         }
         let began = Instant::now();
-        let error = match open(&shared).await {
-            Ok((consumer, prefetch)) => {
+        let error = match Tap::open(&shared).await {
+            Ok(tap) => {
                 if std::mem::take(&mut down) {
                     let _ = shared.events.send(SourceEvent::Up);
                 }
-                match pump(&shared, consumer, prefetch).await {
+                match pump(&shared, tap).await {
                     End::Closing(within) => break closed(&shared, within).await,
                     End::Lost(error) => {
                         shared.lose(&error);
@@ -119,95 +104,56 @@ async fn until_wanted(shared: &Shared) -> Option<Duration> {
     }
 }
 
-/// Opens a channel and consumes through it.
-async fn open(shared: &Shared) -> Result<(Consumer, u16), RabbitError> {
-    let queue = &shared.queue;
-    queue.queues.ready().await?;
-    let channel = queue.consume.channel().await?;
-    let prefetch = match queue.checked.options.prefetch {
-        Some(fixed) => fixed,
-        // The same for each worker and each time: see `ORDERED_PREFETCH`.
-        None if queue.checked.options.ordered => {
-            ORDERED_PREFETCH.min(queue.checked.options.max_prefetch)
-        }
-        None => shared.lock().demand.prefetch(queue.checked.options.max_prefetch),
-    };
-    let session = Session {
-        epoch: EPOCH.fetch_add(1, Ordering::Relaxed),
-        channel,
-        ledger: Default::default(),
-        buffer: Default::default(),
-    };
-    let consumer = consume(shared, &session.channel, prefetch).await?;
-    shared.lock().session = Some(session);
-    Ok((consumer, prefetch))
-}
-
-async fn consume(
-    shared: &Shared,
-    channel: &lapin::Channel,
-    prefetch: u16,
-) -> Result<Consumer, RabbitError> {
-    let queue = &shared.queue.checked.options.queue;
-    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-    let options = BasicConsumeOptions::default();
-    let consumer = channel
-        .basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default())
-        .await;
-    tracing::debug!(%queue, prefetch, "consuming");
-    consumer.map_err(|error| RabbitError::about(queue, &error))
-}
-
 /// Moves what comes into the buffer, until the channel is lost or the worker is to close.
-async fn pump(shared: &Arc<Shared>, consumer: Consumer, mut prefetch: u16) -> End {
-    let mut consumer = Some(consumer);
+async fn pump(shared: &Arc<Shared>, mut tap: Tap) -> End {
     let mut look = tokio::time::interval(LOOK.min(shared.queue.checked.options.idle_after / 2));
     loop {
-        let delivery = async {
-            match &mut consumer {
-                Some(consumer) => consumer.next().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            delivery = delivery => match delivery {
-                Some(Ok(first)) => {
-                    let mut batch = vec![first];
-                    let mut over = None;
-                    while batch.len() < CHUNK && over.is_none()
-                        && let Some(next) = consumer.as_mut().and_then(|c| c.next().now_or_never())
-                    {
-                        match next {
-                            Some(Ok(delivery)) => batch.push(delivery),
-                            other => over = Some(other.and_then(Result::err)),
-                        }
-                    }
-                    crate::arrive::take_in(shared, batch);
-                    if let Some(error) = over {
-                        return lost(shared, error.as_ref());
-                    }
-                }
-                Some(Err(error)) => return lost(shared, Some(&error)),
-                None => return lost(shared, None),
+            came = tap.next() => if let Err(error) = take(shared, &mut tap, came) {
+                return End::Lost(lost(shared, error.as_ref()));
             },
             () = shared.control.notified() => {}
             _ = look.tick() => {}
         }
-        match attend(shared, &mut consumer, &mut prefetch).await {
+        match attend(shared, &mut tap).await {
             Ok(None) => {}
+            Ok(Some(End::Closing(within))) => {
+                // What is not given back in time comes back with the channel.
+                let _ = tokio::time::timeout(within, tap.give_back(shared)).await;
+                return End::Closing(within);
+            }
             Ok(Some(end)) => return end,
             Err(error) => return End::Lost(error),
         }
     }
 }
 
-/// Looks whether the consumer is as it should be.
-async fn attend(
+/// Takes in what came, and all that is there behind it; an error when the consumer has ended.
+fn take(
     shared: &Arc<Shared>,
-    consumer: &mut Option<Consumer>,
-    prefetch: &mut u16,
-) -> Result<Option<End>, RabbitError> {
+    tap: &mut Tap,
+    came: Option<lapin::Result<lapin::message::Delivery>>,
+) -> Result<(), Option<lapin::Error>> {
+    let (mut batch, mut next, mut ended) = (Vec::new(), Some(came), None);
+    while let Some(came) = next {
+        match came {
+            Some(Ok(delivery)) => batch.push(delivery),
+            // Stopped by ourselves.
+            None if tap.has_stopped(shared) => break,
+            other => {
+                ended = Some(other.and_then(Result::err));
+                break;
+            }
+        }
+        next = if batch.len() < CHUNK { tap.next().now_or_never() } else { None };
+    }
+    arrive::take_in(shared, batch);
+    ended.map_or(Ok(()), Err)
+}
+
+/// Looks whether the consumer is as it should be.
+async fn attend(shared: &Arc<Shared>, tap: &mut Tap) -> Result<Option<End>, RabbitError> {
     let options = &shared.queue.checked.options;
     let (channel, change, rest, wake) = {
         let state = shared.lock();
@@ -223,64 +169,36 @@ async fn attend(
         let change = match options.prefetch {
             None if may_change => {
                 let out = session.ledger.out();
-                state.demand.change(*prefetch, out, options.max_prefetch)
+                state.demand.change(tap.prefetch, out, options.max_prefetch)
             }
             _ => None,
         };
         let idle = state.demand.is_idle(options.idle_after, Instant::now());
-        let rest = may_change && consumer.is_some() && idle && session.buffer.has_ready();
-        let wake = consumer.is_none() && state.demand.is_wanted();
+        let rest = may_change && idle && session.buffer.has_ready();
+        let wake = tap.is_closed() && state.demand.is_wanted();
         (session.channel.clone(), change, rest, wake)
     };
     if !channel.status().connected() {
-        return Ok(Some(lost(shared, None)));
+        return Ok(Some(End::Lost(lost(shared, None))));
     }
     if rest {
-        stop(shared, &channel, consumer).await?;
-        let given_back = give_back(shared);
+        let messages = tap.give_back(shared).await?;
         tracing::info!(
-            queue = %options.queue, messages = given_back,
+            queue = %options.queue, messages,
             "nobody asks for messages: what was buffered goes back"
         );
-    } else if wake || (change.is_some() && consumer.is_some()) {
-        stop(shared, &channel, consumer).await?;
-        *prefetch = change.unwrap_or(*prefetch);
-        *consumer = Some(consume(shared, &channel, *prefetch).await?);
+    } else if wake || (change.is_some() && !tap.is_closed()) {
+        tap.stop(shared).await?;
+        tap.start(shared, change).await?;
     }
     Ok(None)
 }
 
-/// Stops consuming; what is on the way still comes into the buffer.
-async fn stop(
-    shared: &Arc<Shared>,
-    channel: &lapin::Channel,
-    consumer: &mut Option<Consumer>,
-) -> Result<(), RabbitError> {
-    let Some(mut stopping) = consumer.take() else { return Ok(()) };
-    channel.basic_cancel(stopping.tag(), BasicCancelOptions::default()).await?;
-    while let Some(delivery) = stopping.next().await {
-        crate::arrive::take_in(shared, vec![delivery?]);
-    }
-    Ok(())
-}
-
-/// Gives back all that has not been handed out; how many that were.
-fn give_back(shared: &Shared) -> usize {
-    let mut state = shared.lock();
-    let Some(session) = &mut state.session else { return 0 };
-    let mut memory = shared.memory();
-    let tags: Vec<_> = session.buffer.drain_ready().map(|out| out.receipt.tag).collect();
-    for tag in &tags {
-        session.nack(*tag, &mut memory);
-    }
-    tags.len()
-}
-
 /// Why the consumer ended.
-fn lost(shared: &Shared, error: Option<&lapin::Error>) -> End {
+fn lost(shared: &Shared, error: Option<&lapin::Error>) -> RabbitError {
     let queue = &shared.queue.checked.options.queue;
     let connected = shared.lock().session.as_ref().is_some_and(|s| s.channel.status().connected());
-    End::Lost(match error {
+    match error {
         Some(error) if is_consumer_timeout(error) => {
             tracing::warn!(
                 %queue,
@@ -295,7 +213,7 @@ fn lost(shared: &Shared, error: Option<&lapin::Error>) -> End {
             "the broker cancelled the consumer of `{queue}`: was the queue deleted, or its node stopped?"
         )),
         None => RabbitError::Broker("the connection is gone".into()),
-    })
+    }
 }
 
 /// Lets go in order: copies under way are waited for, so that none is doubled; all else that is out

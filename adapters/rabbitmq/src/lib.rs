@@ -38,6 +38,7 @@ mod settle;
 mod sink;
 mod source;
 mod table;
+mod tap;
 mod topology;
 
 pub use buffer::Receipt;

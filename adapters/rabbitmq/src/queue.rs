@@ -117,7 +117,7 @@ impl Inner {
             order: if ordered { OrderSupport::KeyInLanes } else { OrderSupport::None },
             lease: None,
             stable_identity: options.identity == Identity::Required,
-            counts_interruptions: options.kind == QueueKind::Quorum,
+            counts_interruptions: options.kind == QueueKind::Quorum && !ordered,
             durable_history: !ordered,
             delayed_publish: true,
             max_payload: Some(options.max_payload),

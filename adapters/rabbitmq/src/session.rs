@@ -16,7 +16,8 @@ use forebay_contract::{Message, MessageId, Scope, SourceEvent};
 use futures_util::FutureExt;
 use lapin::{
     BasicProperties, Channel,
-    options::{BasicAckOptions, BasicNackOptions},
+    options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions},
+    types::ShortString,
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -45,6 +46,8 @@ pub(crate) struct Original {
 pub(crate) struct Session {
     pub(crate) epoch: u64,
     pub(crate) channel: Channel,
+    /// The consumer's tag, until it is told to stop.
+    pub(crate) consuming: Option<ShortString>,
     pub(crate) ledger: Ledger<Original>,
     pub(crate) buffer: Buffer,
 }
@@ -71,6 +74,19 @@ impl Session {
         self.ledger.gone(tag);
         let options = BasicNackOptions { requeue: true, multiple: false };
         let _ = self.channel.basic_nack(tag, options).now_or_never();
+    }
+
+    /// Whether a delivery has never come back, so that the broker may count it once.
+    pub(crate) fn is_new(&self, tag: u64) -> bool {
+        let original = self.ledger.original(tag);
+        original.is_none_or(|original| original.returns.unwrap_or(0) == 0)
+    }
+
+    /// Has the broker send nothing more. What follows on the channel, as a nack, then comes to others.
+    pub(crate) fn pause(&mut self) {
+        if let Some(tag) = self.consuming.take() {
+            let _ = self.channel.basic_cancel(tag, BasicCancelOptions::default()).now_or_never();
+        }
     }
 
     /// All that is out goes back with the channel.

@@ -44,8 +44,16 @@ struct Job {
     print: Print,
 }
 
-/// Carries out verdicts; answer `i` is for settlement `i`.
+/// Carries out the worker's verdicts; answer `i` is for settlement `i`.
 pub(crate) async fn settle(shared: &Arc<Shared>, batch: &[Settlement<Receipt>]) -> Vec<Answer> {
+    if !matches!(shared.lock().life, Life::Open) {
+        return batch.iter().map(|_| Err(SettleError::Stale)).collect();
+    }
+    carry_out(shared, batch).await
+}
+
+/// As [`settle`], also while closing.
+pub(crate) async fn carry_out(shared: &Arc<Shared>, batch: &[Settlement<Receipt>]) -> Vec<Answer> {
     let begun = begin(shared, batch);
     let mut answers = begun.answers;
     let until = tokio::time::Instant::now() + shared.queue.checked.options.confirm_timeout;
@@ -106,12 +114,12 @@ fn begin(shared: &Arc<Shared>, batch: &[Settlement<Receipt>]) -> Begun {
     let (mut items, mut jobs, mut held) = (Vec::new(), Vec::new(), false);
     {
         let mut state = shared.lock();
-        let open = matches!(state.life, Life::Open);
+        let wanted = state.demand.is_wanted() || shared.queue.checked.options.ordered;
         let connected = state.session.as_ref().is_some_and(|s| s.channel.status().connected());
         for (index, settlement) in batch.iter().enumerate() {
             let receipt = settlement.receipt;
             let session = match state.session_of(&receipt) {
-                Some(session) if open && connected => session,
+                Some(session) if connected => session,
                 _ => {
                     begun.answers.push(Err(SettleError::Stale));
                     continue;
@@ -129,6 +137,10 @@ fn begin(shared: &Arc<Shared>, batch: &[Settlement<Receipt>]) -> Begun {
                         Ok(Settled::Deferred)
                     }
                     Course::Nack => {
+                        // While nobody asks, as in a drain, it would come straight back here.
+                        if !wanted {
+                            session.pause();
+                        }
                         session.nack(receipt.tag, &mut shared.memory());
                         Ok(Settled::Deferred)
                     }
@@ -196,9 +208,7 @@ fn course(queue: &Inner, session: &Session, settlement: &Settlement<Receipt>) ->
         Verdict::Retry { after, note } => (after, Carried::of(message).failed(note.clone())),
         Verdict::Postpone { after, note } => (after, Carried::of(message).noted(note.clone())),
         Verdict::Release { after } => {
-            let original = session.ledger.original(receipt.tag);
-            let first = original.is_none_or(|original| original.returns.unwrap_or(0) == 0);
-            if after.is_zero() && first {
+            if after.is_zero() && session.is_new(receipt.tag) {
                 return Course::Nack;
             }
             (after, Carried::of(message))

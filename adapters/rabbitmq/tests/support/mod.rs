@@ -9,9 +9,7 @@ use forebay_contract::{
     Verdict, Want,
 };
 use forebay_rabbitmq::{RabbitError, RabbitOptions, RabbitQueue, RabbitSource, Receipt};
-use lapin::{
-    Channel, Connection, ConnectionProperties, options::QueueDeleteOptions, types::FieldTable,
-};
+use lapin::{Channel, Connection, ConnectionProperties, options::QueueDeleteOptions};
 use std::{
     env,
     io::{BufRead, BufReader},
@@ -161,10 +159,6 @@ pub(crate) fn dead_letter() -> Verdict {
 /// The next event, which must come soon.
 pub(crate) async fn event(source: &RabbitSource) -> SourceEvent {
     tokio::time::timeout(Duration::from_secs(20), source.event()).await.expect("an event")
-}
-
-pub(crate) fn no_arguments() -> FieldTable {
-    FieldTable::default()
 }
 
 /// This test binary once more, running only the test `name` with some variables set; what it prints
