@@ -1,7 +1,7 @@
 //! What a person sees who gets something wrong, word for word.
 
 use super::*;
-use std::time::Duration;
+use forebay_embedded::SourceOptions;
 
 const SOURCE: &str = "[source.embedded]\npath = 'q.db'\nqueue = 'orders'\n";
 const STDOUT: &str = "[handler.stdout]\n";
@@ -15,12 +15,34 @@ fn parse_with(more: &str) -> Result<Config, String> {
     parse(&format!("{SOURCE}{STDOUT}{more}"))
 }
 
+/// What is commented out aside: that has no default, or is an example.
 #[test]
-fn the_template_is_valid_as_it_is() {
-    let config = parse(TEMPLATE).unwrap();
-    assert_eq!(config.settings.worker.concurrency, Concurrency::Fixed(8));
-    assert_eq!(config.settings.retry.longest_delay(), Duration::from_secs(600));
-    assert!(matches!(config.handler, HandlerConfig::Stdout(_)));
+fn the_template_is_valid_as_it_is_and_sets_what_is_the_default() {
+    let required = "[source.embedded]\npath = 'forebay.db'\nqueue = 'orders'\n[handler.stdout]\n";
+    let settings = |text: &str| {
+        let Config { settings, handler } = parse(text).unwrap();
+        let Settings { worker, retry, breaker, log, .. } = settings;
+        format!("{:#?}", (worker, retry, breaker, log, handler))
+    };
+    assert_eq!(settings(TEMPLATE), settings(required));
+    // Not vacuous: the defaults are there to be seen, and can be told from others.
+    let set = TEMPLATE.lines().filter(|line| line.contains(" = ") && !line.starts_with('#'));
+    assert_eq!(set.count(), 16, "{TEMPLATE}");
+    let other = TEMPLATE.replace("cap = \"15m\"", "cap = \"16m\"");
+    assert_ne!(settings(&other), settings(required));
+
+    let lease = TEMPLATE.lines().find_map(|line| line.strip_prefix("lease = \"")).unwrap();
+    let lease = duration(lease.split('"').next().unwrap()).unwrap();
+    let usual = SourceOptions::default();
+    assert_eq!(format!("{:?}", usual.clone().lease(lease)), format!("{usual:?}"));
+
+    let http = "[handler.http]\nurl = 'http://x'\n";
+    let shown = TEMPLATE.lines().find_map(|line| line.strip_prefix("# timeout = ")).unwrap();
+    let timeout = |more: &str| match parse(&format!("{SOURCE}{http}{more}")).unwrap().handler {
+        HandlerConfig::Http(config) => config.timeout,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(timeout(&format!("timeout = {shown}")), timeout(""));
 }
 
 #[test]

@@ -89,6 +89,8 @@ impl Bench {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
         command.args(args).current_dir(self.0.path());
+        // Any will do for an emulator; without, the SDK would ask the network for some.
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         command
     }
 
@@ -130,13 +132,24 @@ impl Bench {
 
     /// Starts `run w.toml` with these variables.
     pub(crate) fn run_with(&self, env: &[(&str, &str)]) -> Worker {
+        let stderr = File::create(self.path("run.err")).unwrap();
+        self.start(env, stderr.into())
+    }
+
+    /// Starts `run w.toml` with this as standard error.
+    pub(crate) fn run_on(&self, stderr: Stdio) -> Worker {
+        self.write("run.err", "");
+        self.start(&[("TERM", "xterm")], stderr)
+    }
+
+    fn start(&self, env: &[(&str, &str)], stderr: Stdio) -> Worker {
         let (out, err) = (self.path("run.out"), self.path("run.err"));
         let child = self
             .command(&["run", "w.toml"])
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
-            .stderr(File::create(&err).unwrap())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         Worker { child, out, err }

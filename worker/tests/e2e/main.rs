@@ -8,6 +8,8 @@ mod brokers_matrix;
 mod command;
 mod dead;
 mod http;
+mod https;
+mod live;
 mod queue;
 mod run;
 mod server;

@@ -65,6 +65,39 @@ fn a_program_that_ignores_sigterm_does_not_outlive_the_worker() {
 }
 
 #[test]
+fn a_queue_file_that_is_replaced_ends_the_worker_with_an_error() {
+    let bench = Bench::with_handler("[handler.stdout]");
+    // Due when the worker has nothing to do, and the file is another.
+    bench.forebay(&["send", "--config", "w.toml", "--raw", "--delay", "3s", "late"]).ok();
+    bench.send(&["early"]);
+    let worker = bench.run();
+    wait_until("it works", || bench.read("run.out") == "early\n");
+    bench.write("garbage", "this is no database");
+    std::fs::rename(bench.path("garbage"), bench.path("q.db")).unwrap();
+    let done = worker.ended();
+    assert_eq!(done.code, Some(1), "{done:#?}");
+    let expected = "forebay: the worker stopped: ";
+    let last = done.stderr.lines().last().unwrap();
+    assert!(last.starts_with(expected), "{done:#?}");
+    assert!(last.contains("q.db` can no longer be written: it was moved, deleted"), "{done:#?}");
+    assert_eq!(bench.read("q.db"), "this is no database");
+}
+
+#[test]
+fn a_queue_file_that_is_damaged_ends_the_worker_with_an_error() {
+    let bench = Bench::with_handler("[handler.stdout]");
+    bench.send(&["1"]);
+    let mut bytes = std::fs::read(bench.path("q.db")).unwrap();
+    // All but the first page, which says that it is ours.
+    bytes[4096..].fill(0x5a);
+    std::fs::write(bench.path("q.db"), bytes).unwrap();
+    let done = bench.run().ended();
+    assert_eq!(done.code, Some(1), "{done:#?}");
+    let last = done.stderr.lines().last().unwrap();
+    assert!(last.contains("q.db` is damaged (") && last.contains(".recover"), "{done:#?}");
+}
+
+#[test]
 fn logs_are_json_if_so_configured_and_apart_from_the_output() {
     let bench = Bench::with_handler("[handler.stdout]\n[log]\nformat = 'json'\nlevel = 'info'");
     bench.send(&["hello"]);

@@ -1,13 +1,15 @@
-//! A small HTTP server that answers as a test tells it to, and remembers what it was asked.
+//! A small HTTP server that answers as a test tells it to, and remembers what it was asked; with
+//! TLS, if told so.
 
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex},
     thread,
     time::Instant,
 };
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -31,6 +33,21 @@ impl Server {
     pub(crate) fn start(
         answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_as(None, answer)
+    }
+
+    /// As [`Server::start`], and speaks TLS.
+    pub(crate) fn start_tls(
+        tls: ServerConfig,
+        answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_as(Some(Arc::new(tls)), answer)
+    }
+
+    fn start_as(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::<Mutex<Vec<Request>>>::default();
@@ -38,8 +55,15 @@ impl Server {
         // Ends with the process: it is the test's.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (seen, answer) = (seen.clone(), answer.clone());
-                thread::spawn(move || serve(stream.unwrap(), &seen, &*answer));
+                let (seen, answer, tls) = (seen.clone(), answer.clone(), tls.clone());
+                let stream = stream.unwrap();
+                thread::spawn(move || match tls {
+                    None => serve(stream, &seen, &*answer),
+                    Some(tls) => {
+                        let connection = ServerConnection::new(tls).unwrap();
+                        serve(StreamOwned::new(connection, stream), &seen, &*answer);
+                    }
+                });
             }
         });
         Self { address, requests }
@@ -51,11 +75,11 @@ impl Server {
 }
 
 fn serve(
-    mut stream: TcpStream,
+    stream: impl Read + Write,
     seen: &Mutex<Vec<Request>>,
     answer: &(dyn Fn(&Request, usize) -> Answer + Send + Sync),
 ) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -89,5 +113,6 @@ fn serve(
         "HTTP/1.1 {status} Whatever\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n"
     );
     // The worker may have hung up, which is part of some tests.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    let stream = reader.get_mut();
+    let _ = stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush());
 }

@@ -7,11 +7,11 @@ use crate::config::{
     values::{Secret, Span},
 };
 use reqwest::{
-    Url,
+    Certificate, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 /// How long one request may take, unless the config says so.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +25,8 @@ pub(crate) struct HttpConfig {
     pub(crate) shown_url: String,
     /// Headers of every request. The values are secret.
     pub(crate) headers: HeaderMap,
+    /// Whose certificates are trusted besides those that the system trusts.
+    pub(crate) authorities: Vec<Certificate>,
     /// How long one request may take.
     pub(crate) timeout: Duration,
     /// Statuses that mean something else than usual.
@@ -37,6 +39,7 @@ pub(super) struct RawHttp {
     url: String,
     #[serde(default)]
     headers: BTreeMap<String, Secret>,
+    ca_file: Option<PathBuf>,
     timeout: Option<Span>,
     #[serde(default)]
     ack: Vec<u16>,
@@ -60,6 +63,7 @@ impl RawHttp {
         let url = self.url(document)?;
         let shown_url = masked(document.template("handler.http.url").unwrap_or(&self.url));
         let headers = self.headers(document)?;
+        let authorities = self.authorities(&url, document)?;
         let timeout = self.timeout(within, document)?;
         let lists: Lists = [
             ("ack", Meaning::Ack, self.ack),
@@ -69,8 +73,9 @@ impl RawHttp {
             ("discard", Meaning::Discard, self.discard),
         ];
         let codes = Codes::check(lists, "handler.http", 100..=599, document)?;
-        Ok(HttpConfig { url, shown_url, headers, timeout, codes })
+        Ok(HttpConfig { url, shown_url, headers, authorities, timeout, codes })
     }
+
     fn url(&self, document: &Document<'_>) -> Result<Url, ConfigError> {
         let wrong = |problem: String| {
             document
@@ -97,6 +102,33 @@ impl RawHttp {
             headers.insert(name, value);
         }
         Ok(headers)
+    }
+
+    fn authorities(
+        &self,
+        url: &Url,
+        document: &Document<'_>,
+    ) -> Result<Vec<Certificate>, ConfigError> {
+        let Some(file) = &self.ca_file else { return Ok(Vec::new()) };
+        let wrong = |problem: String| document.error("handler.http.ca_file", problem);
+        if url.scheme() != "https" {
+            return Err(wrong("`url` is not https, so no certificate is looked at".to_owned())
+                .help("leave it out, or make the URL https"));
+        }
+        let file = document.resolve(file);
+        let pem = fs::read(&file)
+            .map_err(|error| wrong(format!("{} cannot be read: {error}", file.display())))?;
+        let unfit = |why: String| {
+            wrong(format!("{}: {why}", file.display())).help(
+                "it holds the certificates to trust in PEM format, each from \
+                 `-----BEGIN CERTIFICATE-----` on",
+            )
+        };
+        match Certificate::from_pem_bundle(&pem) {
+            Ok(none) if none.is_empty() => Err(unfit("there is no certificate in it".to_owned())),
+            Ok(certificates) => Ok(certificates),
+            Err(error) => Err(unfit(error.to_string())),
+        }
     }
 
     fn timeout(&self, within: Duration, document: &Document<'_>) -> Result<Duration, ConfigError> {

@@ -22,6 +22,9 @@ const READ: usize = 64 << 10;
 /// An answer to a batch longer than this is not read to its end.
 const MAX_ANSWER: usize = 4 << 20;
 
+/// What rustls says of a certificate that leads to nobody whom we trust.
+const NOT_TRUSTED: &str = "invalid peer certificate: UnknownIssuer";
+
 /// Message headers that are passed on: what the body is, and the trace that it belongs to.
 const PASSED_ON: [&str; 3] = ["content-type", "traceparent", "tracestate"];
 
@@ -36,10 +39,11 @@ impl Http {
     /// A handler with its own pool of connections.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// When TLS cannot be set up, as with an authority that is no certificate.
     pub(crate) fn new(config: HttpConfig) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .redirect(redirect::Policy::none())
+            .tls_certs_merge(config.authorities.iter().cloned())
             .timeout(config.timeout)
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .build()?;
@@ -154,8 +158,14 @@ fn headers_of(job: &Job<Bytes>) -> HeaderMap {
 
 /// A request without an answer: the message is not at fault.
 fn failed(error: reqwest::Error) -> Finding {
-    let failure = Failure::from(error);
-    Finding::new(Meaning::Transient, failure.to_string())
+    let mut text = Failure::from(error).to_string();
+    if text.contains(NOT_TRUSTED) {
+        text.push_str(
+            ": if the server is yours, name the authority that signed its certificate in \
+             `handler.http.ca_file`",
+        );
+    }
+    Finding::new(Meaning::Transient, text)
 }
 
 /// The beginning of a body, up to `limit`, and whether that much could be read.
