@@ -60,7 +60,7 @@ impl Core {
         let group: Option<Arc<str>> = group.flatten().map(Into::into);
 
         let decoded = wire::decode(message.body.unwrap_or_default(), message.message_attributes);
-        let (carried, headers, faults) = take_ours(decoded.headers);
+        let (carried, headers, faults) = take_ours(&decoded.headers);
         for fault in decoded.fault.into_iter().chain(faults) {
             tracing::warn!(queue = %self.api.name(), message = %message_id, "{fault}");
         }
@@ -114,7 +114,7 @@ impl Core {
 }
 
 /// Takes our headers out of all of them.
-pub(crate) fn take_ours(headers: Vec<(String, Bytes)>) -> (Carried, Headers, Vec<String>) {
+pub(crate) fn take_ours(headers: &[(String, Bytes)]) -> (Carried, Headers, Vec<String>) {
     if headers.is_empty() {
         return (Carried::default(), Headers::new(), Vec::new());
     }

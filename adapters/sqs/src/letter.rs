@@ -123,7 +123,7 @@ pub(crate) fn read(message: SqsMessage, queue: &str, fifo: bool) -> Option<Found
     let sent = system(MessageSystemAttributeName::SentTimestamp).and_then(time);
     let group = fifo.then(|| system(MessageSystemAttributeName::MessageGroupId)).flatten();
     let decoded = wire::decode(message.body.unwrap_or_default(), message.message_attributes);
-    let (mut carried, headers, faults) = take_ours(decoded.headers);
+    let (mut carried, headers, faults) = take_ours(&decoded.headers);
     for fault in decoded.fault.into_iter().chain(faults) {
         tracing::warn!(message = %position, "{fault}");
     }

@@ -1,0 +1,377 @@
+//! What the suite does not ask of every broker: topology, native redrive policies, types of attributes,
+//! groups of FIFO queues, deduplication, long polls, and messages of others.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use aws_sdk_sqs::{
+    primitives::Blob,
+    types::{MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName},
+};
+use forebay_contract::{
+    DeadFilter, DeadLetters, DeadReason, Outgoing, PublishError, SettleError, Sink, Source, Verdict,
+};
+use forebay_sqs::{SqsError, SqsOptions, SqsQueue, Topology};
+use std::time::{Duration, Instant};
+use support::{
+    Emulator, Out, Own, fresh_name, note, nothing_comes, publish, receive, receive_n, sdk, settle,
+    settlement, text,
+};
+
+const BOTH: [Emulator; 2] = [Emulator::Fauxqs, Emulator::ElasticMq];
+
+fn dead_letter() -> Verdict {
+    Verdict::DeadLetter { reason: DeadReason::Permanent, note: note("never") }
+}
+
+fn retry(after: Duration) -> Verdict {
+    Verdict::Retry { after, note: note("again") }
+}
+
+fn texts(out: &[Out]) -> Vec<String> {
+    let mut texts: Vec<_> = out.iter().map(text).collect();
+    texts.sort();
+    texts
+}
+
+async fn url_of(client: &aws_sdk_sqs::Client, name: &str) -> String {
+    client.get_queue_url().queue_name(name).send().await.unwrap().queue_url.unwrap()
+}
+
+#[tokio::test]
+async fn a_missing_queue_is_named_unless_it_is_to_be_created() {
+    for emulator in BOTH {
+        let sdk = sdk(emulator.address()).await;
+        let name = fresh_name(false);
+        let error = SqsQueue::open_with(SqsOptions::new(&name), &sdk).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, SqsError::Missing { .. }), "{text}");
+        assert!(text.contains(&name) && text.contains("topology"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_where_nobody_is_is_named() {
+    let options = SqsOptions::new("orders").endpoint("http://127.0.0.1:9");
+    let sdk = sdk("127.0.0.1:9".parse().unwrap()).await;
+    let error = SqsQueue::open_with(options, &sdk).await.unwrap_err().to_string();
+    assert!(error.contains("http://127.0.0.1:9") && error.contains("cannot be reached"), "{error}");
+}
+
+#[tokio::test]
+async fn a_queue_is_found_by_its_url_and_may_be_left_alone() {
+    let own = Own::new(Emulator::Fauxqs, false, |o| o).await;
+    let client = own.client().await;
+    let url = url_of(&client, &own.options.queue).await;
+    let options = SqsOptions::new(url).topology(Topology::Trust);
+    let queue = SqsQueue::open_with(options, &sdk(own.direct).await).await.unwrap();
+    assert_eq!(queue.name(), own.options.queue);
+    publish(&own.queue, &[Outgoing::new("x")]).await;
+    let source = queue.source().await.unwrap();
+    let out = receive(&source, 1).await.remove(0);
+    settle(&source, &out, dead_letter()).await;
+    assert_eq!(own.queue.list(&DeadFilter::default(), None, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_redrive_policy_that_conflicts_with_the_attempts_is_refused_with_both_numbers() {
+    let own = Own::new(Emulator::Fauxqs, false, |o| o.attempts(3)).await;
+    let client = own.client().await;
+    let url = url_of(&client, &own.options.queue).await;
+    let attributes = client.get_queue_attributes().queue_url(&url);
+    let attributes = attributes.attribute_names(QueueAttributeName::All).send().await.unwrap();
+    let policy = &attributes.attributes.unwrap()[&QueueAttributeName::RedrivePolicy];
+    assert!(policy.contains("30") && policy.contains("-dead"), "made with the queue: {policy}");
+    let policy = policy.replace("30", "4");
+    let set = client.set_queue_attributes().queue_url(&url);
+    set.attributes(QueueAttributeName::RedrivePolicy, policy).send().await.unwrap();
+    let error = SqsQueue::open_with(own.options.clone(), &sdk(own.direct).await).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("`maxReceiveCount` 4") && text.contains("`attempts` is 3"), "{text}");
+    assert!(text.contains("13 or more"), "{text}");
+    // A policy of the dead-letter queue's own would move letters when they are looked at.
+    let other = own.options.clone().dead_queue(own.options.queue.clone());
+    let error = SqsQueue::open_with(other, &sdk(own.direct).await).await.unwrap_err();
+    assert!(matches!(error, SqsError::DeadMoves { .. }), "{error}");
+}
+
+/// What SQS itself moves to the dead letters, after too many receives, is listed and redriven like
+/// all others.
+#[tokio::test]
+async fn what_the_queues_own_policy_moved_is_a_dead_letter_too() {
+    let own = Own::new(Emulator::Fauxqs, false, |o| {
+        o.attempts(1).release_room(1).lease(Duration::from_secs(1))
+    })
+    .await;
+    publish(&own.queue, &[Outgoing::new("x").id("m-1").header("h", "1")]).await;
+    let client = own.client().await;
+    let url = url_of(&client, &own.options.queue).await;
+    for _ in 0..12 {
+        let received = client.receive_message().queue_url(&url).visibility_timeout(0);
+        received.send().await.unwrap();
+    }
+    let letters = own.queue.list(&DeadFilter::default(), None, 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].reason, DeadReason::KilledWorker);
+    assert_eq!(letters[0].message.id.to_string(), "m-1");
+    assert!(letters[0].last_failure().unwrap().error.contains("redrive policy"));
+    assert_eq!(own.queue.redrive(&DeadFilter::default(), 10).await.unwrap().moved.len(), 1);
+    let source = own.source().await;
+    let out = receive(&source, 1).await.remove(0);
+    assert_eq!((out.message.id.to_string().as_str(), out.message.redrives), ("m-1", 1));
+    assert_eq!(out.message.headers.get_str("h"), Some("1"));
+}
+
+/// Attributes that another program has sent keep their types through dead letter and redrive.
+#[tokio::test]
+async fn attributes_keep_their_types_through_copies() {
+    for emulator in BOTH {
+        let own = Own::new(emulator, false, |o| o).await;
+        let client = own.client().await;
+        let url = url_of(&client, &own.options.queue).await;
+        let attribute = |data_type: &str| MessageAttributeValue::builder().data_type(data_type);
+        let number = attribute("Number").string_value("17.50").build().unwrap();
+        let image = attribute("Binary").binary_value(Blob::new([0, 255])).build().unwrap();
+        let bytes = attribute("Binary").binary_value(Blob::new("text")).build().unwrap();
+        client
+            .send_message()
+            .queue_url(&url)
+            .message_body("body")
+            .message_attributes("n", number.clone())
+            .message_attributes("i", image.clone())
+            .message_attributes("t", bytes.clone())
+            .send()
+            .await
+            .unwrap();
+        let source = own.source().await;
+        let out = receive(&source, 1).await.remove(0);
+        assert_eq!(out.message.headers.get_str("n"), Some("17.50"));
+        assert_eq!(out.message.headers.get("i").unwrap().as_ref(), [0, 255]);
+        settle(&source, &out, dead_letter()).await;
+        own.queue.redrive(&DeadFilter::default(), 1).await.unwrap();
+        source.close(Duration::from_secs(5)).await.unwrap();
+        let received = client.receive_message().queue_url(&url).message_attribute_names("All");
+        let back = received.wait_time_seconds(5).send().await.unwrap().messages.unwrap().remove(0);
+        let attributes = back.message_attributes.unwrap();
+        assert_eq!(attributes["n"], number, "{emulator:?}");
+        assert_eq!(attributes["i"], image, "{emulator:?}");
+        assert_eq!(attributes["t"], bytes, "{emulator:?}");
+        assert_eq!(back.body.unwrap(), "body");
+    }
+}
+
+#[tokio::test]
+async fn more_headers_than_sqs_has_attributes_arrive() {
+    let own = Own::new(Emulator::Fauxqs, false, |o| o).await;
+    let mut message = Outgoing::new("x").id("m-1").key("k");
+    for n in 0..30 {
+        message = message.header(&format!("h{n}"), format!("v{n}"));
+    }
+    publish(&own.queue, std::slice::from_ref(&message)).await;
+    let source = own.source().await;
+    let out = receive(&source, 1).await.remove(0);
+    assert_eq!(out.message.headers, message.headers);
+    settle(&source, &out, dead_letter()).await;
+    let letter = own.queue.list(&DeadFilter::default(), None, 1).await.unwrap().remove(0);
+    assert_eq!(letter.message.headers, message.headers);
+    assert_eq!(letter.message.key.as_deref(), Some(b"k".as_ref()));
+}
+
+#[tokio::test]
+async fn large_payloads_fit_up_to_the_limit_and_no_further() {
+    let own = Own::new(Emulator::Fauxqs, false, |o| o).await;
+    let most = own.queue.capabilities().max_payload.unwrap();
+    let text_limit = (1 << 20) - 2048;
+    let batch = [
+        Outgoing::new(vec![0; most]),
+        Outgoing::new("t".repeat(text_limit)),
+        Outgoing::new(vec![0; most + 1]),
+        Outgoing::new("t".repeat(text_limit + 1)),
+    ];
+    let results = own.queue.publish(&batch).await;
+    assert!(results[0].is_ok() && results[1].is_ok(), "each fills a batch: {results:?}");
+    for result in &results[2..] {
+        let Err(PublishError::Refused(error)) = result else { panic!("{result:?}") };
+        assert!(error.to_string().contains("publish a reference"), "{error}");
+    }
+    // So large a message has room for its stamps when it dies.
+    let source = own.source().await;
+    for out in receive_n(&source, 2).await {
+        settle(&source, &out, dead_letter()).await;
+    }
+    let letters = own.queue.list(&DeadFilter::default(), None, 9).await.unwrap();
+    assert_eq!(letters.len(), 2);
+    assert!(letters.iter().all(|letter| letter.reason == DeadReason::Permanent));
+}
+
+#[tokio::test]
+async fn what_cannot_be_delayed_is_refused() {
+    let own = Own::new(Emulator::Fauxqs, false, |o| o).await;
+    let refused = async |queue: &SqsQueue, delay| {
+        let message = Outgoing::new("x").delay(Duration::from_secs(delay));
+        match queue.publish(&[message]).await.remove(0) {
+            Err(PublishError::Refused(error)) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(refused(&own.queue, 901).await.contains("15 minutes"));
+    let fifo = Own::new(Emulator::Fauxqs, true, |o| o).await;
+    assert!(refused(&fifo.queue, 1).await.contains("FIFO"));
+    assert!(!fifo.queue.capabilities().delayed_publish);
+}
+
+/// The capability that the runtime holds a retry policy against.
+#[tokio::test]
+async fn hold_and_delay_share_the_twelve_hours() {
+    let hour = Duration::from_secs(3600);
+    let own = Own::new(Emulator::Fauxqs, false, |o| o.max_hold(hour)).await;
+    let can = own.queue.capabilities();
+    assert_eq!(can.max_delay, Some(11 * hour));
+    assert_eq!(can.lease.unwrap().max_hold, Some(hour));
+    publish(&own.queue, &[Outgoing::new("x")]).await;
+    let source = own.source().await;
+    let out = receive(&source, 1).await.remove(0);
+    settle(&source, &out, retry(11 * hour)).await;
+    assert!(nothing_comes(&source, Duration::from_secs(2)).await);
+    let backlog = own.queue.backlog().await.unwrap();
+    assert_eq!(backlog.delayed.unwrap().value, 1);
+}
+
+/// After a failure the rest of the group that was received goes back, so that another worker gets it
+/// in order; other groups are not touched.
+#[tokio::test]
+async fn a_failed_message_gives_back_the_rest_of_its_group_only() {
+    for emulator in BOTH {
+        let own = Own::new(emulator, true, |o| o).await;
+        let keyed = |key: &str, n: usize| Outgoing::new(format!("{key}{n}")).key(key.to_owned());
+        publish(&own.queue, &[1, 2, 3].map(|n| keyed("a", n))).await;
+        publish(&own.queue, &[1, 2].map(|n| keyed("b", n))).await;
+        let source = own.source().await;
+        let out = receive_n(&source, 2).await;
+        assert_eq!(texts(&out), ["a1", "b1"], "{emulator:?}");
+        let of = |text_: &str| out.iter().find(|out| text(out) == text_).unwrap();
+        settle(&source, of("a1"), retry(Duration::from_secs(1))).await;
+        let backlog = own.queue.backlog().await.unwrap();
+        // Whether b2 came along with b1 is the emulator's to say.
+        assert!(backlog.ready.unwrap().value >= 2, "{emulator:?}: a2 and a3 are back: {backlog:?}");
+        assert_eq!(backlog.delayed.unwrap().value, 1, "{emulator:?}: a1 waits");
+        assert!(backlog.leased.unwrap().value >= 1, "{emulator:?}: b1 is here: {backlog:?}");
+        settle(&source, of("b1"), Verdict::Ack).await;
+        assert_eq!(texts(&receive(&source, 9).await), ["b2"], "{emulator:?}: a is blocked");
+        let other = own.source().await;
+        for expected in ["a1", "a2", "a3"] {
+            let out = receive(&other, 1).await.remove(0);
+            assert_eq!(text(&out), expected, "{emulator:?}");
+            settle(&other, &out, Verdict::Ack).await;
+        }
+    }
+}
+
+/// While the first of a group is worked on, those behind it are extended with it: they are handed on
+/// without having been received again.
+#[tokio::test]
+async fn those_behind_in_a_group_are_kept_as_long_as_the_first() {
+    let lease = Duration::from_secs(2);
+    let own = Own::new(Emulator::Fauxqs, true, |o| o.lease(lease)).await;
+    publish(&own.queue, &["1", "2"].map(|text| Outgoing::new(text).key("k"))).await;
+    let source = own.source().await;
+    let first = receive(&source, 1).await.remove(0);
+    for _ in 0..4 {
+        tokio::time::sleep(lease / 2).await;
+        source.extend(&[(first.receipt.clone(), lease)]).await.remove(0).unwrap();
+    }
+    settle(&source, &first, Verdict::Ack).await;
+    let second = receive(&source, 1).await.remove(0);
+    assert_eq!((text(&second).as_str(), second.message.deliveries), ("2", Some(1)));
+    settle(&source, &second, Verdict::Ack).await;
+}
+
+/// SQS swallows a message with the same deduplication id for five minutes. A redriven message must not
+/// be one, nor a second death.
+#[tokio::test]
+async fn redriving_is_not_swallowed_by_deduplication() {
+    for emulator in BOTH {
+        let own = Own::new(emulator, true, |o| o).await;
+        let message = Outgoing::new("x").key("k").id("m-1");
+        publish(&own.queue, &[message.clone(), message]).await;
+        let source = own.source().await;
+        for round in 0..3 {
+            let out = receive(&source, 9).await;
+            assert_eq!(out.len(), 1, "{emulator:?}: the second with this id is swallowed");
+            assert_eq!(out[0].message.redrives, round);
+            settle(&source, &out[0], dead_letter()).await;
+            let moved = own.queue.redrive(&DeadFilter::default(), 9).await.unwrap().moved;
+            assert_eq!(moved.len(), 1, "{emulator:?}, round {round}");
+        }
+    }
+}
+
+/// Messages of other programs, with groups of their own, have their group as key.
+#[tokio::test]
+async fn the_group_of_a_foreign_message_is_its_key() {
+    let own = Own::new(Emulator::Fauxqs, true, |o| o).await;
+    let client = own.client().await;
+    let url = url_of(&client, &own.options.queue).await;
+    let send = client.send_message().queue_url(&url).message_body("x");
+    let send = send.message_group_id("customer-1").message_deduplication_id("d");
+    let id = send.send().await.unwrap().message_id.unwrap();
+    let source = own.source().await;
+    let out = receive(&source, 1).await.remove(0);
+    assert_eq!(out.message.key.as_deref(), Some(b"customer-1".as_ref()));
+    assert_eq!(out.message.id.to_string(), id);
+    settle(&source, &out, dead_letter()).await;
+    own.queue.redrive(&DeadFilter::default(), 1).await.unwrap();
+    source.close(Duration::from_secs(5)).await.unwrap();
+    let received = client.receive_message().queue_url(&url).wait_time_seconds(5);
+    let received = received.message_system_attribute_names(MessageSystemAttributeName::All);
+    let back = received.send().await.unwrap().messages.unwrap().remove(0);
+    let group = &back.attributes.unwrap()[&MessageSystemAttributeName::MessageGroupId];
+    assert_eq!(group, "customer-1", "and so it is again when it is redriven");
+}
+
+/// What comes to a receive that is under way while the source closes is given back at once.
+#[tokio::test]
+async fn what_a_long_poll_brings_after_the_close_is_given_back() {
+    let long = Duration::from_secs(60 * 60);
+    let own = Own::new(Emulator::Fauxqs, false, |o| {
+        o.lease(long).drain_timeout(long).wait(Duration::from_secs(20))
+    })
+    .await;
+    let source = own.source().await;
+    assert!(nothing_comes(&source, Duration::from_millis(300)).await, "a poll is under way");
+    let close = source.close(Duration::from_secs(15));
+    let publish = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        publish(&own.queue, &[Outgoing::new("late")]).await;
+    };
+    let (closed, ()) = tokio::join!(close, publish);
+    closed.unwrap();
+    let next = own.source().await;
+    let start = Instant::now();
+    let out = receive(&next, 1).await.remove(0);
+    assert!(start.elapsed() < Duration::from_secs(5), "not hidden for its lease");
+    assert_eq!(out.message.attempt, 0, "and not charged");
+    settle(&next, &out, Verdict::Ack).await;
+    // A close that has not the time says so.
+    assert!(nothing_comes(&next, Duration::from_millis(300)).await);
+    let error = next.close(Duration::from_millis(100)).await.unwrap_err().to_string();
+    assert!(error.contains("comes back when its lease ends"), "{error}");
+}
+
+/// SQS reports success for deleting with the handle of a hand-out that has ended. We do not.
+#[tokio::test]
+async fn a_verdict_after_the_lease_is_stale_though_sqs_would_take_it() {
+    for emulator in BOTH {
+        let own = Own::new(emulator, false, |o| o.lease(Duration::from_secs(1))).await;
+        publish(&own.queue, &[Outgoing::new("x")]).await;
+        let source = own.source().await;
+        let out = receive(&source, 1).await.remove(0);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let results = source.settle(&[settlement(&out, Verdict::Ack)]).await;
+        assert!(matches!(results[0], Err(SettleError::Stale)), "{emulator:?}: {results:?}");
+        let again = receive(&source, 1).await.remove(0);
+        assert_eq!(text(&again), "x");
+        settle(&source, &again, Verdict::Ack).await;
+    }
+}
