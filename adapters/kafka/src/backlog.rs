@@ -123,7 +123,9 @@ pub(crate) fn of_source(inner: &source::Inner) -> Result<Backlog, KafkaError> {
             sums.delayed += unread;
         }
         match own.oldest() {
-            None if place.open > 0 && own.ledger.incomplete() == 0 => unseen.push(place),
+            None if unread > 0 && own.ledger.incomplete() == 0 => {
+                unseen.push((place.topic, place.partition, own.ledger.next()));
+            }
             since => sums.oldest(since),
         }
     }
@@ -136,16 +138,16 @@ pub(crate) fn of_source(inner: &source::Inner) -> Result<Backlog, KafkaError> {
 fn peek(
     options: &Arc<KafkaOptions>,
     topics: &Topics,
-    places: &[&Place],
+    places: &[(TopicIndex, i32, i64)],
     sums: &mut Sums,
 ) -> Result<(), KafkaError> {
     if places.is_empty() {
         return Ok(());
     }
     let mut reader = Reader::new(options, &format!("{}.peek", options.group))?;
-    for place in places.iter().take(PEEKS) {
-        let topic = &topics.read[place.topic];
-        reader.read(topic, &[(place.partition, place.next)], |_, Read { due, since, .. }| {
+    for (topic, partition, next) in places.iter().take(PEEKS) {
+        let topic = &topics.read[*topic];
+        reader.read(topic, &[(*partition, *next)], |_, Read { due, since, .. }| {
             sums.oldest(due.or(since));
             false
         })?;
@@ -165,7 +167,8 @@ pub(crate) fn of_queue(inner: &queue::Inner) -> Result<Backlog, KafkaError> {
     let places = places(&inner.inspector, &inner.topics)?;
     let dead = inner.graveyard.count()?;
     let mut sums = Sums::default();
-    let open: Vec<_> = places.iter().filter(|place| place.open > 0).collect();
+    let open = places.iter().filter(|place| place.open > 0);
+    let open: Vec<_> = open.map(|place| (place.topic, place.partition, place.next)).collect();
     places.iter().for_each(|place| sums.other(place));
     peek(&inner.options, &inner.topics, &open, &mut sums)?;
     Ok(sums.backlog(dead, SystemTime::now()))

@@ -53,6 +53,8 @@ fn common(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
     // Away brokers are tried again soon; the default goes up to 10 s.
     config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "2000");
     config.set("socket.keepalive.enable", "true");
+    // A connection that no longer answers is given up; the default is a minute.
+    config.set("socket.timeout.ms", "15000");
     let security = &options.security;
     let protocol = match (&security.tls, &security.sasl) {
         (None, None) => "plaintext",

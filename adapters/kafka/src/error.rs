@@ -106,7 +106,11 @@ impl KafkaError {
             let value = format!("`{value}`");
             return Self::Setting { setting: setting.clone(), value, why: why.clone() };
         }
-        match fault.rdkafka_error_code() {
+        let code = match fault {
+            Fault::AdminOp(code) => Some(*code),
+            fault => fault.rdkafka_error_code(),
+        };
+        match code {
             Some(code) => Self::from_code(what, code),
             None => Self::Broker { what, detail: fault.to_string(), passing: false },
         }

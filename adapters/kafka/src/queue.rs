@@ -7,7 +7,7 @@ use crate::{
     producer::Producer,
     publish,
     topics::Topics,
-    topology::{self, Inspector, blocking},
+    topology::{self, Inspector, asking, blocking},
 };
 use forebay_contract::{
     Backlog, Capabilities, DeadFilter, DeadId, DeadLetter, DeadLetters, DeadLettersError,
@@ -64,7 +64,7 @@ impl KafkaQueue {
     /// Faults of the broker.
     pub async fn backlog(&self) -> Result<Backlog, SourceError> {
         let inner = self.0.clone();
-        Ok(blocking(move || backlog::of_queue(&inner)).await?)
+        Ok(asking(inner.options.request_timeout, move || backlog::of_queue(&inner)).await?)
     }
 
     /// What a source of it can do.
@@ -109,7 +109,8 @@ impl DeadLetters for KafkaQueue {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, DeadLettersError> {
         let (graveyard, filter, after) = (self.0.graveyard.clone(), filter.clone(), after.cloned());
-        Ok(blocking(move || graveyard.list(&filter, after.as_ref(), limit)).await?)
+        let list = move || graveyard.list(&filter, after.as_ref(), limit);
+        Ok(asking(self.0.options.request_timeout, list).await?)
     }
 
     async fn redrive(

@@ -7,7 +7,7 @@ use crate::{
     queue, settle,
     state::Shared,
     topics::Topics,
-    topology::blocking,
+    topology::asking,
 };
 use forebay_contract::{
     Backlog, Capabilities, Delivery, Lease, LeaseError, SettleError, Settled, Settlement, Source,
@@ -158,7 +158,8 @@ impl KafkaSource {
     /// Faults of the broker.
     pub async fn partitions(&self) -> Result<Vec<PartitionStatus>, SourceError> {
         let inner = self.inner.clone();
-        Ok(blocking(move || backlog::of_partitions(&inner, SystemTime::now())).await?)
+        let ask = move || backlog::of_partitions(&inner, SystemTime::now());
+        Ok(asking(self.inner.options.request_timeout, ask).await?)
     }
 }
 
@@ -219,7 +220,7 @@ impl Source for KafkaSource {
 
     async fn backlog(&self) -> Result<Backlog, SourceError> {
         let inner = self.inner.clone();
-        Ok(blocking(move || backlog::of_source(&inner)).await?)
+        Ok(asking(inner.options.request_timeout, move || backlog::of_source(&inner)).await?)
     }
 
     async fn close(&self, within: Duration) -> Result<(), SourceError> {

@@ -109,20 +109,30 @@ impl Inspector {
     }
 }
 
-/// Makes sure of all topics; returns how many partitions the queue itself has.
+/// Makes sure of all topics.
 pub(crate) async fn ensure(
     inspector: &Arc<Inspector>,
     options: &Arc<KafkaOptions>,
     topics: &Arc<Topics>,
-) -> Result<i32, KafkaError> {
-    let missing = look(inspector, topics).await?;
-    if let Some(first) = missing.first() {
+) -> Result<(), KafkaError> {
+    let end = Instant::now() + options.request_timeout;
+    loop {
+        let missing = look(inspector, topics).await?;
+        let Some(first) = missing.first() else { break };
         let Some(create) = options.create else {
             let (topic, brokers) = (first.to_string(), options.brokers.clone());
             return Err(KafkaError::MissingTopic { topic, brokers });
         };
-        make(options, topics, &missing, create).await?;
-        wait(inspector, options, topics).await?;
+        // What was created needs a moment to get leaders; to create it again does no harm.
+        match make(options, topics, &missing, create).await {
+            Err(error) if error.is_fatal() || Instant::now() > end => return Err(error),
+            Ok(()) if Instant::now() > end => {
+                let what = format!("waiting for the topic `{first}` after creating it");
+                let detail = "it has no leader yet".to_owned();
+                return Err(KafkaError::Broker { what, detail, passing: true });
+            }
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
     }
     check_attempts(inspector, topics).await
 }
@@ -133,7 +143,7 @@ async fn look(
     topics: &Arc<Topics>,
 ) -> Result<Vec<Arc<str>>, KafkaError> {
     let (inspector, topics) = (inspector.clone(), topics.clone());
-    blocking(move || {
+    asking(inspector.timeout(), move || {
         let mut missing = Vec::new();
         for topic in topics.all() {
             if inspector.partitions(topic)?.is_none() {
@@ -194,37 +204,18 @@ async fn make(
     Ok(())
 }
 
-/// Waits until all that was created has leaders.
-async fn wait(
-    inspector: &Arc<Inspector>,
-    options: &KafkaOptions,
-    topics: &Arc<Topics>,
-) -> Result<(), KafkaError> {
-    let end = Instant::now() + options.request_timeout;
-    loop {
-        let missing = look(inspector, topics).await?;
-        let Some(first) = missing.first() else { return Ok(()) };
-        if Instant::now() > end {
-            let what = format!("waiting for the topic `{first}` after creating it");
-            let detail = "it has no leader yet".to_owned();
-            return Err(KafkaError::Broker { what, detail, passing: true });
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// Attempts are noted in the partition with the number of the message's own.
 async fn check_attempts(
     inspector: &Arc<Inspector>,
     topics: &Arc<Topics>,
-) -> Result<i32, KafkaError> {
+) -> Result<(), KafkaError> {
     let (inspector, topics) = (inspector.clone(), topics.clone());
-    blocking(move || {
+    asking(inspector.timeout(), move || {
+        let Some(attempts) = &topics.attempts else { return Ok(()) };
         let main = inspector.partitions(topics.main())?.unwrap_or(1);
-        let Some(attempts) = &topics.attempts else { return Ok(main) };
         let there = inspector.partitions(attempts)?.unwrap_or(1);
         if there >= main {
-            return Ok(main);
+            return Ok(());
         }
         Err(KafkaError::Setting {
             setting: "order".into(),
@@ -246,4 +237,25 @@ pub(crate) async fn blocking<T: Send + 'static>(
         let detail = error.to_string();
         Err(KafkaError::Broker { what: "asking Kafka".into(), detail, passing: false })
     })
+}
+
+/// As [`blocking`], for what only asks: faults that pass are waited out, up to `limit`. A connection
+/// that was cut fails what is asked through it, and the next one is there in a moment.
+pub(crate) async fn asking<T: Send + 'static>(
+    limit: Duration,
+    mut work: impl FnMut() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    let end = Instant::now() + limit;
+    blocking(move || {
+        loop {
+            match work() {
+                Err(error) if !error.is_fatal() && Instant::now() < end => {
+                    tracing::debug!("{error}: asking again");
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                answer => return answer,
+            }
+        }
+    })
+    .await
 }

@@ -109,6 +109,7 @@ fn stalls(book: &[Handled]) -> (Duration, Duration) {
     (stay, moved)
 }
 
+#[expect(clippy::print_stdout, reason = "a test's figures")]
 async fn come_and_go(options: KafkaOptions, time: Duration) {
     let topic = Topic::open(options).await.unwrap();
     let book = Book::default();
