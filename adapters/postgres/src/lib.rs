@@ -51,6 +51,7 @@
 
 mod allocate;
 mod budget;
+mod cancel;
 mod error;
 mod inbox;
 mod ledger;

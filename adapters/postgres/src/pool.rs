@@ -131,7 +131,8 @@ impl PgPool {
         });
     }
 
-    /// A connection: a free one, or a new one.
+    /// A connection: a free one, or a new one. Give it back as it was, outside of a transaction; for
+    /// those there is [`PgPool::begin`], which cleans up after itself.
     ///
     /// # Errors
     /// [`Failure::Throttled`] when none was free within [`PoolOptions::wait`]; else what connecting

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A bad row becomes a dead letter with the server's own words; its mark goes, so that it is written
-//! when it is redriven mended. If the transaction fails as a whole, every message fails with it, and
-//! nothing is written.
+//! when it is redriven mended. If the transaction fails as a whole, nothing is written, and the runtime
+//! splits the batch: an outage opens the breaker and charges nobody, and a message that fails its
+//! batches in some way of its own (a trigger that waits, or misses a table) is found.
 
 use crate::{
     DatabaseError, Inbox, PgPool, Row, Seen, Table, Transaction,
@@ -89,8 +90,22 @@ impl BatchSink {
     }
 
     /// Writes rows, each with the identity of its message. Result `i` is that of message `i`: `Ok`
-    /// once it is committed, now or, as the inbox knows, before.
+    /// once it is committed, now or, as the inbox knows, before. If the transaction failed as a whole,
+    /// all of them failed, and none for good.
     pub async fn write(&self, messages: Vec<(MessageId, Row)>) -> Vec<Result<(), Failure>> {
+        let count = messages.len();
+        match self.try_write(messages).await {
+            Ok(results) => results,
+            Err(failure) if count > 1 => (0..count).map(|_| Err(of_the_whole(&failure))).collect(),
+            Err(failure) => vec![Err(failure)],
+        }
+    }
+
+    /// As [`BatchSink::write`]; an error is that of the transaction as a whole.
+    async fn try_write(
+        &self,
+        messages: Vec<(MessageId, Row)>,
+    ) -> Result<Vec<Result<(), Failure>>, Failure> {
         let mut results = Vec::with_capacity(messages.len());
         let (mut places, mut ids, mut rows) = (vec![], vec![], vec![]);
         for (place, (id, row)) in messages.into_iter().enumerate() {
@@ -102,17 +117,13 @@ impl BatchSink {
             }
             results.push(sound);
         }
-        if ids.is_empty() {
-            return results;
+        if !ids.is_empty() {
+            let outcomes = self.transact(&ids, &rows).await?;
+            for (place, outcome) in places.into_iter().zip(outcomes) {
+                results[place] = outcome;
+            }
         }
-        let outcomes = match self.transact(&ids, &rows).await {
-            Ok(outcomes) => outcomes,
-            Err(failure) => ids.iter().map(|_| Err(again(&failure))).collect(),
-        };
-        for (place, outcome) in places.into_iter().zip(outcomes) {
-            results[place] = outcome;
-        }
-        results
+        Ok(results)
     }
 
     /// What it has counted.
@@ -248,6 +259,15 @@ fn again(failure: &Failure) -> Failure {
     }
 }
 
+/// What the failure of a whole transaction is to each of its messages: whose fault it was is not
+/// known, so nobody is dead of it.
+fn of_the_whole(failure: &Failure) -> Failure {
+    match failure {
+        Failure::Permanent(error) => Failure::transient(error.to_string()),
+        other => again(other),
+    }
+}
+
 /// A batch handler of the runtime; from [`BatchSink::handler`].
 #[derive(Clone, Debug)]
 pub struct SinkHandler<F> {
@@ -276,13 +296,18 @@ where
         }
         drop(jobs);
         async move {
-            if !messages.is_empty() {
-                let written = self.sink.write(messages).await;
-                for (place, result) in places.into_iter().zip(written) {
-                    results[place] = result;
-                }
+            if messages.is_empty() {
+                return BatchOutcome::Each(results);
             }
-            BatchOutcome::Each(results)
+            match self.sink.try_write(messages).await {
+                Ok(written) => {
+                    for (place, result) in places.into_iter().zip(written) {
+                        results[place] = result;
+                    }
+                    BatchOutcome::Each(results)
+                }
+                Err(failure) => BatchOutcome::Failed(failure),
+            }
         }
     }
 }

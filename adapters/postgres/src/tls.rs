@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_postgres::{
-    CancelToken, Client, Config, NoTls, Socket,
+    Client, Config, NoTls,
     config::{Host, SslMode},
     tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream},
 };
@@ -75,14 +75,6 @@ impl Tls {
         match self.open(config).await {
             Ok((client, _detached)) => Ok(client),
             Err(error) => Err(cannot_connect(config, &error)),
-        }
-    }
-
-    /// Asks the server to call off what runs on a connection.
-    pub(crate) async fn cancel(&self, token: &CancelToken) -> Result<(), tokio_postgres::Error> {
-        match self {
-            Self::Plain => token.cancel_query(NoTls).await,
-            Self::Rustls(tls) => token.cancel_query(MakeRustls(tls.clone())).await,
         }
     }
 }
@@ -172,10 +164,10 @@ impl fmt::Debug for Tls {
 }
 
 /// What the driver asks for to speak TLS.
-struct MakeRustls(Arc<ClientConfig>);
+pub(crate) struct MakeRustls(pub(crate) Arc<ClientConfig>);
 
-impl MakeTlsConnect<Socket> for MakeRustls {
-    type Stream = Stream;
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for MakeRustls {
+    type Stream = Stream<S>;
     type TlsConnect = Rustls;
     type Error = InvalidDnsNameError;
 
@@ -185,17 +177,17 @@ impl MakeTlsConnect<Socket> for MakeRustls {
     }
 }
 
-struct Rustls {
+pub(crate) struct Rustls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
-impl TlsConnect<Socket> for Rustls {
-    type Stream = Stream;
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Rustls {
+    type Stream = Stream<S>;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Stream>>;
+    type Future = BoxFuture<'static, io::Result<Stream<S>>>;
 
-    fn connect(self, socket: Socket) -> Self::Future {
+    fn connect(self, socket: S) -> Self::Future {
         Box::pin(async move {
             let connector = TlsConnector::from(self.config);
             Ok(Stream(Box::new(connector.connect(self.name, socket).await?)))
@@ -204,16 +196,16 @@ impl TlsConnect<Socket> for Rustls {
 }
 
 /// An encrypted stream, as the driver wants to see one.
-struct Stream(Box<tokio_rustls::client::TlsStream<Socket>>);
+pub(crate) struct Stream<S>(Box<tokio_rustls::client::TlsStream<S>>);
 
-impl TlsStream for Stream {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
     /// None: SCRAM works without, and `channel_binding=require` is refused by the driver.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }
 }
 
-impl AsyncRead for Stream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -223,7 +215,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -7,7 +7,7 @@
 //! It prepares named statements, which PgBouncer does not carry over in transaction mode. And when it
 //! is dropped while a statement runs, the connection goes back to the pool with that statement.
 
-use crate::{Connection, PgPool, sqlstate::failure};
+use crate::{Connection, PgPool, cancel::cancel, sqlstate::failure};
 use forebay::Failure;
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -152,17 +152,15 @@ impl Drop for Transaction {
         let pool = self.pool.clone();
         runtime.spawn(async move {
             // The seat is kept until the server is rid of it too.
-            let undone = match running {
-                true => {
-                    let token = connection.cancel_token();
-                    let _ = tokio::time::timeout(CLEAN_UP, pool.inner().tls.cancel(&token)).await;
-                    false
-                }
-                false => {
-                    let undo = connection.batch_execute("ROLLBACK");
-                    tokio::time::timeout(CLEAN_UP, undo).await.is_ok_and(|done| done.is_ok())
-                }
-            };
+            if running {
+                let token = connection.cancel_token();
+                let inner = pool.inner();
+                let called_off = cancel(&inner.tls, &inner.config, &token);
+                let _ = tokio::time::timeout(CLEAN_UP, called_off).await;
+            }
+            // Answered once the server is done with what was running, however that ended.
+            let undo = connection.batch_execute("ROLLBACK");
+            let undone = tokio::time::timeout(CLEAN_UP, undo).await.is_ok_and(|done| done.is_ok());
             if !undone {
                 connection.close();
             }

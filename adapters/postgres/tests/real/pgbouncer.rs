@@ -19,6 +19,7 @@ const WORKERS: u32 = 48;
 const MESSAGES: usize = 2_000;
 
 async fn pool(place: &Place) -> PgPool {
+    drop(client(&pgbouncer()).await); // says how to start it, if it is not there
     let options = place.options_at(&pgbouncer()).connections(WORKERS).wait(Duration::from_secs(20));
     PgPool::connect(options.statement_timeout(Duration::from_secs(17))).await.unwrap()
 }
@@ -126,33 +127,11 @@ async fn the_sink_works_with_more_workers_than_server_connections() {
     }
 }
 
-#[tokio::test]
-async fn work_that_is_called_off_disturbs_nobody_else() {
-    let place = Place::new().await;
-    let pool = pool(&place).await;
-    let inbox = inbox(&pool).await;
-    let runs = (0..60_u64).map(|n| {
-        let inbox = inbox.clone();
-        async move {
-            let sleep = if n % 3 == 0 { "SELECT pg_sleep(60)" } else { "SELECT pg_sleep(0.2)" };
-            let id = forebay::MessageId::from(n);
-            let run = inbox.run_as(&id, async |tx: &Transaction| tx.batch_execute(sleep).await);
-            match tokio::time::timeout(Duration::from_secs(4), run).await {
-                Ok(done) => done.map(|_| ()).map_err(|failure| (n, failure.to_string())),
-                Err(_) => Ok(()),
-            }
-        }
-    });
-    let failed: Vec<_> = join_all(runs).await.into_iter().filter_map(Result::err).collect();
-    assert!(failed.is_empty(), "{failed:?}");
-    assert_eq!(place.number("SELECT count(*) FROM forebay_inbox WHERE id::int % 3 = 0").await, 0);
-}
-
-/// A PgBouncer of the test's own, with one server connection and little patience.
+/// A PgBouncer of a test's own, in transaction mode.
 struct Bouncer(std::process::Child, u16);
 
 impl Bouncer {
-    fn start(cluster: &Cluster) -> Self {
+    async fn start(cluster: &Cluster, settings: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let file = cluster.directory().join("pgbouncer.ini");
         let users = cluster.directory().join("users.txt");
@@ -160,7 +139,7 @@ impl Bouncer {
         let settings = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
-             pool_mode = transaction\ndefault_pool_size = 1\nquery_wait_timeout = 1\n",
+             pool_mode = transaction\n{settings}\n",
             cluster.port(),
             users.display()
         );
@@ -170,7 +149,12 @@ impl Bouncer {
         let mut command = cluster.run_as_server("/usr/sbin/pgbouncer");
         command.arg("-q").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("`scripts/brokers up pgbouncer` installs it");
-        Self(child, port)
+        let bouncer = Self(child, port);
+        crate::support::eventually("it answers", Duration::from_secs(10), || async {
+            tokio_postgres::connect(&bouncer.url(), tokio_postgres::NoTls).await.is_ok()
+        })
+        .await;
+        bouncer
     }
 
     fn url(&self) -> String {
@@ -189,11 +173,8 @@ impl Drop for Bouncer {
 async fn its_full_queue_is_backpressure_like_a_full_pool() {
     let cluster = Cluster::start(&["fsync = off"]);
     cluster.up();
-    let bouncer = Bouncer::start(&cluster);
-    crate::support::eventually("it answers", Duration::from_secs(10), || async {
-        tokio_postgres::connect(&bouncer.url(), tokio_postgres::NoTls).await.is_ok()
-    })
-    .await;
+    let settings = "default_pool_size = 1\nquery_wait_timeout = 1";
+    let bouncer = Bouncer::start(&cluster, settings).await;
     let pool = PgPool::connect(PoolOptions::new(bouncer.url())).await.unwrap();
     let first = pool.begin().await.unwrap();
     let failure = pool.begin().await.unwrap_err();
@@ -201,6 +182,46 @@ async fn its_full_queue_is_backpressure_like_a_full_pool() {
     assert!(failure.to_string().contains("query_wait_timeout"), "{failure}");
     first.commit().await.unwrap();
     pool.begin().await.unwrap().commit().await.unwrap();
+}
+
+/// PgBouncer 1.18 dies when a client that cancels hangs up at once. This one must not make it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_is_called_off_disturbs_nobody_else() {
+    let cluster = Cluster::start(&["fsync = off"]);
+    cluster.up();
+    let bouncer = Bouncer::start(&cluster, "default_pool_size = 30").await;
+    let options = PoolOptions::new(bouncer.url()).connections(WORKERS);
+    let pool = PgPool::connect(options.wait(Duration::from_secs(10))).await.unwrap();
+    let inbox = inbox(&pool).await;
+    let direct = client(&cluster.url()).await;
+    for round in 0..8_u64 {
+        let runs = (0..40_u64).map(|n| {
+            let inbox = inbox.clone();
+            async move {
+                let sleep = if n % 2 == 0 { "SELECT pg_sleep(60)" } else { "SELECT pg_sleep(0.1)" };
+                let id = forebay::MessageId::from(round * 40 + n);
+                let run = inbox.run_as(&id, async |tx: &Transaction| tx.batch_execute(sleep).await);
+                // Called off all at once, and one after the other.
+                let patience = Duration::from_millis(1200 + (round % 2) * n * 5);
+                match tokio::time::timeout(patience, run).await {
+                    Ok(done) => done.map(|_| ()).map_err(|failure| (n, failure.to_string())),
+                    Err(_) => Ok(()),
+                }
+            }
+        });
+        let failed: Vec<_> = join_all(runs).await.into_iter().filter_map(Result::err).collect();
+        assert!(failed.is_empty(), "round {round}: {failed:?}");
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";
+        crate::support::eventually("all are called off", Duration::from_secs(5), || async {
+            direct.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0
+        })
+        .await;
+    }
+    let count = "SELECT count(*) FROM forebay_inbox WHERE id::int % 2 = ";
+    for (rest, marks) in [(0, 0_i64), (1, 160)] {
+        let row = direct.query_one(&format!("{count}{rest}"), &[]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), marks);
+    }
 }
 
 #[tokio::test]

@@ -3,9 +3,12 @@
 use crate::support::{Place, inbox, is_permanent, is_transient};
 use forebay::{
     BatchOptions, Failure, Job, MessageId, Outgoing, Sink, Verdict, Worker,
+    policy::{RetryPolicy, RetrySettings},
     testing::{MemoryQueue, until_done},
 };
 use forebay_postgres::{BatchSink, Conflict, Method, PgPool, Row, Table, TableOptions, Value};
+
+use std::time::Duration;
 
 const METHODS: [Method; 2] = [Method::Insert, Method::Copy];
 
@@ -225,6 +228,80 @@ async fn batches_that_share_keys_do_not_end_in_a_deadlock() {
 struct Order {
     id: i64,
     n: i32,
+}
+
+/// Runs numbers through a sink in a worker, in batches of 100, until all are settled.
+async fn worked_off(queue: &MemoryQueue, sink: &BatchSink, numbers: std::ops::Range<u64>) {
+    let messages: Vec<_> = numbers.map(|n| Outgoing::new(n.to_string())).collect();
+    for published in queue.publish(&messages).await {
+        published.unwrap();
+    }
+    let settings = RetrySettings {
+        base: Duration::from_millis(1),
+        max_attempts: 3,
+        ..RetrySettings::default()
+    };
+    let worker = Worker::builder(queue.source())
+        .retry(RetryPolicy::new(settings).unwrap())
+        .batch_handler(
+            BatchOptions::of(100),
+            sink.handler(|job: &Job<i64>| Ok(vec![job.payload.into()])),
+        )
+        .build()
+        .unwrap();
+    let control = worker.control();
+    let (report, ()) = tokio::join!(worker.run_until_drained(), async {
+        until_done(queue).await;
+        control.drain();
+    });
+    report.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_fails_its_batch_in_a_way_of_its_own_is_found_and_charged_alone() {
+    // A trigger that misses a table for one row; and one that refuses at the commit, when no
+    // savepoint helps any more.
+    let missing = "IF NEW.id = 77 THEN INSERT INTO no_such_table VALUES (1); END IF;";
+    let late = "IF NEW.id = 77 THEN RAISE 'not this one'; END IF;";
+    for (body, constraint, retries, reason) in [
+        (missing, "TRIGGER t BEFORE INSERT ON n", 2, "42P01"),
+        (late, "CONSTRAINT TRIGGER t AFTER INSERT ON n DEFERRABLE INITIALLY DEFERRED", 0, "P0001"),
+    ] {
+        let place = Place::new().await;
+        place
+            .run(&format!(
+                "CREATE TABLE n (id bigint);
+                 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$;
+                 CREATE {constraint} FOR EACH ROW EXECUTE FUNCTION {}.f()",
+                place.schema
+            ))
+            .await;
+        let pool = place.pool().await;
+        let mut table =
+            Table::open(&pool, TableOptions::new(place.table("n"), ["id"])).await.unwrap();
+        if reason == "P0001" {
+            // As if it had not been seen at start that the constraint waits for the commit.
+            place.run("DROP TRIGGER t ON n").await;
+            table = Table::open(&pool, TableOptions::new(place.table("n"), ["id"])).await.unwrap();
+            place
+                .run(&format!(
+                    "CREATE {constraint} FOR EACH ROW EXECUTE FUNCTION {}.f()",
+                    place.schema
+                ))
+                .await;
+        }
+        let sink = BatchSink::new(&pool, table, inbox(&pool).await);
+        let queue = MemoryQueue::new();
+        worked_off(&queue, &sink, 0..300).await;
+        assert_eq!(place.number("SELECT count(*) FROM n").await, 299, "{reason}");
+        let verdicts = queue.verdicts();
+        let retried = verdicts.iter().filter(|(_, v)| matches!(v, Verdict::Retry { .. })).count();
+        assert_eq!(retried, retries, "only the culprit is charged");
+        let dead: Vec<_> =
+            verdicts.iter().filter(|(_, v)| matches!(v, Verdict::DeadLetter { .. })).collect();
+        assert_eq!(dead.len(), 1);
+        assert!(format!("{dead:?}").contains(reason), "{dead:?}");
+    }
 }
 
 #[tokio::test]
