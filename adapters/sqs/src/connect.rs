@@ -61,7 +61,9 @@ pub(crate) fn clients(options: &SqsOptions, sdk: &SdkConfig) -> Result<Clients, 
             .region(Region::new(region.clone()))
             .timeout_config(timeouts)
             .retry_config(retries);
-        builder.set_endpoint_url(endpoint.map(str::to_owned));
+        if let Some(endpoint) = &options.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
         Client::from_conf(builder.build())
     };
     let wait = Duration::from_secs(options.wait_secs().unsigned_abs().into());

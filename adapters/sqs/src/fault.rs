@@ -153,10 +153,14 @@ impl Fault {
         match error {
             SdkError::ServiceError(context) => {
                 let error = context.err();
-                let code = error.code().unwrap_or("no code");
-                let text = error.message().unwrap_or("no text");
-                let ours = (400..500).contains(&context.raw().status().as_u16());
-                Self::coded(code, text, ours, call)
+                let status = context.raw().status().as_u16();
+                let Some(code) = error.code() else {
+                    // Not SQS, but something between: a proxy, a load balancer.
+                    let detail = format!("an answer without a code, of status {status}");
+                    return Self::Other { action, queue: queue.into(), detail };
+                };
+                let ours = (400..500).contains(&status);
+                Self::coded(code, error.message().unwrap_or_default(), ours, call)
             }
             SdkError::TimeoutError(_) => {
                 Self::TimedOut { place: place.into(), action, detail: short(&whole()) }
@@ -236,6 +240,8 @@ impl Fault {
             {
                 Self::Stale(detail)
             }
+            "RequestTimeout" | "RequestTimeoutException" | "InternalError" | "InternalFailure"
+            | "ServiceUnavailable" => Self::Other { action, queue, detail },
             _ if ours => Self::Invalid { action, queue, detail },
             _ => Self::Other { action, queue, detail },
         }

@@ -13,7 +13,7 @@ use forebay_contract::{
 use forebay_sqs::{SqsQueue, SqsSource, Topology};
 use std::time::{Duration, Instant, SystemTime};
 use support::{
-    Emulator, Own, note, publish, receive, receive_n,
+    Emulator, Own, note, nothing_comes, publish, receive, receive_n,
     responder::{Act, Responder},
     sdk, settlement, text,
 };
@@ -70,6 +70,23 @@ async fn fails_then_works(source: &SqsSource) -> (String, Duration) {
             return (text, start.elapsed());
         }
     }
+}
+
+/// Receives cost money: on a quiet queue there is one at a time, each of the full length.
+#[tokio::test]
+async fn a_quiet_queue_is_asked_by_one_poller() {
+    let stage = stage(false).await;
+    let source = stage.queue.source().await.unwrap();
+    assert!(nothing_comes(&source, Duration::from_millis(3500)).await);
+    let asked = stage.responder.seen("ReceiveMessage").len();
+    assert!((3..=5).contains(&asked), "{asked} receives of 1 second in 3.5 seconds");
+    // Demand brings more of them.
+    let batch: Vec<_> = (0..400).map(|n| Outgoing::new(n.to_string())).collect();
+    publish(&stage.own.queue, &batch).await;
+    let before = stage.responder.seen("ReceiveMessage").len();
+    let out = receive_n(&source, 400).await;
+    let asked = stage.responder.seen("ReceiveMessage").len() - before;
+    assert!(out.len() == 400 && asked <= 60, "{asked} receives for 400 messages");
 }
 
 #[tokio::test]
@@ -184,7 +201,10 @@ async fn a_queue_that_is_deleted_under_the_worker_is_named() {
     match try_receive(&source).await {
         Err(SourceError::Fatal(error)) => {
             let text = error.to_string();
-            assert!(text.contains("there is no queue") && text.contains(stage.queue.name()), "{text}");
+            assert!(
+                text.contains("there is no queue") && text.contains(stage.queue.name()),
+                "{text}"
+            );
         }
         other => panic!("{other:?}"),
     }
