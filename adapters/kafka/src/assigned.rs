@@ -82,6 +82,8 @@ pub(crate) struct Assigned {
     since: VecDeque<(i64, SystemTime)>,
     /// Whether it is being taken away.
     leaving: bool,
+    /// Whether reading has stopped because the done map is nearly full.
+    held: bool,
     /// Whether reading has stopped because enough is read ahead.
     pub(crate) wants_more: bool,
 }
@@ -104,6 +106,7 @@ impl Assigned {
             out: 0,
             since: VecDeque::new(),
             leaving: false,
+            held: false,
             wants_more: false,
         }
     }
@@ -122,7 +125,29 @@ impl Assigned {
         let room = options.buffer_messages.saturating_sub(self.ready());
         self.wants_more = room == 0;
         let full = self.waiting >= options.waiting_messages || self.bytes >= options.buffer_bytes;
-        if full || self.leaving || !self.ledger.may_receive() { 0 } else { room }
+        let held = !self.ledger.may_receive() && !self.leaving;
+        if held != self.held {
+            self.held = held;
+            self.tell_held();
+        }
+        if full || self.leaving || held { 0 } else { room }
+    }
+
+    /// Consumption that stops is what operators want to know about.
+    fn tell_held(&self) {
+        let (partition, stuck, gap) = (self.partition, self.ledger.next(), self.ledger.gap());
+        if self.held {
+            tracing::warn!(
+                partition,
+                offset = stuck,
+                gap,
+                incomplete = self.ledger.incomplete(),
+                "a partition is read no further: its done map is nearly full, since this offset is \
+                 not done while {gap} behind it were received"
+            );
+        } else {
+            tracing::info!(partition, "the partition is read again");
+        }
     }
 
     /// Takes in what was read. Returns where it waits, if it is not due.
@@ -235,11 +260,12 @@ impl Assigned {
         now: Instant,
     ) -> Option<Waits> {
         self.out -= 1;
+        // From now on its receipt is stale.
+        kept.hand = kept.hand.wrapping_add(1);
+        self.hands.insert(kept.offset, kept.hand);
         if self.leaving {
             return None;
         }
-        kept.hand = kept.hand.wrapping_add(1);
-        self.hands.insert(kept.offset, kept.hand);
         self.bytes += kept.message.size();
         let waits = self.put_to_wait(kept, due);
         if due > now {

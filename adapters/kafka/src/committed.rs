@@ -82,12 +82,14 @@ pub(crate) fn ends<C: ConsumerContext>(
             .offsets_for_times(list, timeout)
             .map_err(|fault| KafkaError::new("asking for offsets", &fault))?;
         let found = partitions.iter().map(|(topic, partition)| {
-            match list.find_partition(topic, *partition).map(|element| element.offset()) {
-                Some(Offset::Offset(offset)) => offset,
+            let Some(element) = list.find_partition(topic, *partition) else { return Ok(0) };
+            element.error().map_err(|fault| KafkaError::new("asking for offsets", &fault))?;
+            Ok(match element.offset() {
+                Offset::Offset(offset) => offset,
                 _ => 0,
-            }
+            })
         });
-        Ok(found.collect::<Vec<_>>())
+        found.collect::<Result<Vec<_>, _>>()
     };
     let (low, high) = (ask(Offset::Beginning)?, ask(Offset::End)?);
     Ok(low.into_iter().zip(high).collect())

@@ -18,6 +18,7 @@ mod reader;
 mod rebalance;
 mod receipt;
 mod records;
+mod retention;
 mod settle;
 mod source;
 mod state;

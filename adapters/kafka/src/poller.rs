@@ -26,7 +26,6 @@ use crate::{
 };
 use forebay_contract::{Message, SourceEvent};
 use rdkafka::{
-    Message as _,
     consumer::{BaseConsumer, Consumer, base_consumer::PartitionQueue},
     error::KafkaError as Fault,
     types::RDKafkaErrorCode as Code,
@@ -159,15 +158,15 @@ impl Poller {
         // A poll ends with the first event that it has dealt with.
         for _ in 0..100 {
             let heard = self.context.heard();
+            let mut stray = None;
             match self.consumer.poll(Duration::ZERO) {
                 None if self.context.heard() == heard => break,
                 None => {}
-                // Only a partition that is not split off yet would come here; none is.
-                Some(Ok(record)) => tracing::error!(
-                    topic = record.topic(),
-                    "a message came where none was expected"
-                ),
+                Some(Ok(record)) => stray = Some(records::read_any(&record)),
                 Some(Err(fault)) => self.trouble(&fault),
+            }
+            if let Some((topic, partition, read)) = stray {
+                self.take_stray(&topic, partition, read);
             }
         }
         while let Some(note) = self.context.next() {
@@ -177,6 +176,19 @@ impl Poller {
                 Note::Committed(answer) => self.committed(answer),
                 Note::Trouble(code, why) => self.heard(code, &why),
             }
+        }
+    }
+
+    /// A message that came by the consumer's own queue, not by that of its partition. librdkafka does
+    /// not do that, as the queues are split before a partition is fetched; but to drop one would
+    /// be to lose it.
+    fn take_stray(&mut self, topic: &str, partition: i32, read: Read) {
+        let Some(index) = self.topics.index(topic) else { return };
+        let mut state = self.shared.lock();
+        if let Some(scope) = state.scope_of(index, partition) {
+            let now = (Instant::now(), SystemTime::now());
+            let due = read.due.map(|due| now.0 + due.duration_since(now.1).unwrap_or_default());
+            state.read(scope, vec![(read, due)], now.0);
         }
     }
 

@@ -1,11 +1,10 @@
 //! A topic opened as a queue: publishing into it, its backlog, its dead letters.
 
-use crate::Order;
 use crate::{
-    KafkaError, KafkaOptions, KafkaSource, backlog, config,
+    KafkaError, KafkaOptions, KafkaSource, Order, backlog, config,
     dead::Graveyard,
     producer::Producer,
-    publish,
+    publish, retention,
     topics::Topics,
     topology::{self, Inspector, asking, blocking},
 };
@@ -13,7 +12,7 @@ use forebay_contract::{
     Backlog, Capabilities, DeadFilter, DeadId, DeadLetter, DeadLetters, DeadLettersError,
     Exactness, MessageId, OrderSupport, Outgoing, PublishError, Redriven, Sink, SourceError,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A topic, with its retry topics and dead letters. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,7 +25,7 @@ pub(crate) struct Inner {
     pub(crate) producer: Producer,
     pub(crate) inspector: Arc<Inspector>,
     pub(crate) graveyard: Arc<Graveyard>,
-    capabilities: Capabilities,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl KafkaQueue {
@@ -46,7 +45,8 @@ impl KafkaQueue {
         topology::ensure(&inspector, &options, &topics).await?;
         let producer = Producer::new(&options, Some(options.publish_timeout))?;
         let graveyard = Arc::new(Graveyard::new(&options, &topics)?);
-        let capabilities = capabilities(&options);
+        let max_delay = retention::max_delay(&options, &topics).await?;
+        let capabilities = capabilities(&options, max_delay);
         Ok(Self(Arc::new(Inner { options, topics, producer, inspector, graveyard, capabilities })))
     }
 
@@ -74,12 +74,12 @@ impl KafkaQueue {
     }
 }
 
-pub(crate) fn capabilities(options: &KafkaOptions) -> Capabilities {
+fn capabilities(options: &KafkaOptions, max_delay: Option<Duration>) -> Capabilities {
     Capabilities {
         broker: "kafka",
         attempts: Exactness::Exact,
         release_keeps_attempt: true,
-        max_delay: None,
+        max_delay,
         order: match options.order {
             Order::None => OrderSupport::None,
             Order::Key => OrderSupport::KeyInLanes,

@@ -62,6 +62,12 @@ pub(crate) fn read(record: &BorrowedMessage<'_>, topic: &str) -> Read {
     Read { offset, message, due, since, carried_death }
 }
 
+/// As [`read`], with where the record was.
+pub(crate) fn read_any(record: &BorrowedMessage<'_>) -> (String, i32, Read) {
+    let topic = record.topic();
+    (topic.to_owned(), record.partition(), read(record, topic))
+}
+
 fn warn(topic: &str, record: &BorrowedMessage<'_>, fault: &CarriedFault) {
     tracing::warn!(topic, partition = record.partition(), offset = record.offset(), "{fault}");
 }

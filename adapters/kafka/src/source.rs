@@ -82,7 +82,7 @@ impl KafkaSource {
         let shared = Arc::new(Shared::default());
         // Copies are waited for as long as it takes: one that was given up might be there after all.
         let producer = Arc::new(Producer::new(&options, None)?);
-        let capabilities = queue::capabilities(&options);
+        let capabilities = queue.capabilities.clone();
         let poller = Poller::new(&options, &topics, &shared, &producer)?;
         poller::start(poller)?;
         let queue = queue.clone();

@@ -3,6 +3,7 @@
 use crate::{
     Create, KafkaError, KafkaOptions, committed, config,
     context::{Context, Note},
+    retention,
     topics::Topics,
 };
 use rdkafka::{
@@ -60,11 +61,12 @@ impl Inspector {
             None => {
                 let led = found.partitions().iter().all(|partition| partition.leader() >= 0);
                 let count = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
-                Ok((led && count > 0).then_some(count))
+                match led && count > 0 {
+                    true => Ok(Some(count)),
+                    false => Err(KafkaError::from_code(what, Code::LeaderNotAvailable)),
+                }
             }
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable) => {
-                Ok(None)
-            }
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
             Some(code) => Err(KafkaError::from_code(what, code)),
         }
     }
@@ -165,6 +167,7 @@ async fn make(
         .create()
         .map_err(|fault| KafkaError::new("making a client to create topics", &fault))?;
     let size = options.max_message_bytes.to_string();
+    let kept = retention::CREATED.as_millis().to_string();
     let new = missing.iter().map(|topic| {
         let is = |name: Option<&Arc<str>>| name == Some(topic);
         let partitions = match () {
@@ -178,10 +181,12 @@ async fn make(
             // They are kept until somebody decides.
             () if is(Some(&topics.dead)) => new.set("retention.ms", "-1"),
             () if is(topics.attempts.as_ref()) => new
-                .set("cleanup.policy", "compact")
+                .set("cleanup.policy", "compact,delete")
+                .set("retention.ms", &kept)
                 .set("segment.ms", "600000")
                 .set("min.cleanable.dirty.ratio", "0.1"),
-            () => new,
+            () if is(Some(topics.main())) => new,
+            () => new.set("retention.ms", &kept),
         }
     });
     let new: Vec<_> = new.collect();

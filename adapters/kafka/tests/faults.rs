@@ -60,6 +60,24 @@ async fn settings_that_are_ours_are_refused_by_name() {
     assert!(error.contains("fetch.wait.maximum"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_its_topic_forgets_is_refused_and_the_longest_delay_is_told() {
+    let own = options("retention");
+    let day = Duration::from_secs(86_400);
+    let topic = Topic::open(own.clone()).await.unwrap();
+    assert_eq!(topic.queue.capabilities().max_delay, Some(7 * day));
+    let mut short = options("retention");
+    let name = format!("{}.retry.1m", short.topic);
+    let new = NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("retention.ms", "90000");
+    admin().create_topics([&new], &AdminOptions::new()).await.unwrap();
+    let error = Topic::open(short.clone()).await.err().unwrap().to_string();
+    assert!(error.contains("`retention.ms`") && error.contains(&name), "{error}");
+    short.retry_steps.pop();
+    let rest = Topic::open(short).await.unwrap();
+    assert_eq!(rest.queue.capabilities().max_delay, Some(7 * day));
+    admin().delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
+}
+
 /// Options for the listener that speaks TLS and wants a name.
 fn secure(mechanism: Mechanism, password: &str) -> KafkaOptions {
     let variable = |name, default: &str| variable(name).unwrap_or_else(|| default.into());
