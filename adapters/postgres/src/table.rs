@@ -7,6 +7,8 @@ use crate::{
     statement::{self, Column},
     write,
 };
+use bytes::Bytes;
+use std::pin::pin;
 use tokio_postgres::{Client, types::Type};
 
 /// What happens to a row that is there already.
@@ -126,8 +128,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Looks the table up, and has the server plan its statement: wrong names, missing rights and a
-    /// conflict key without a unique index are found now.
+    /// Looks the table up, and tries its statement without writing: wrong names, missing rights, a
+    /// conflict key without a unique index and a view that takes no COPY are found now.
     ///
     /// # Errors
     /// [`SetupError::Invalid`] names the setting; [`SetupError::Server`] is what the server said.
@@ -139,7 +141,7 @@ impl Table {
         let insert = statement::insert(&name, &columns, &options.conflict);
         let copy = (options.method == Method::Copy).then(|| statement::copy(&name, &columns));
         let table = Self { name, columns, insert, copy, deferred };
-        table.try_plan(&client).await?;
+        table.try_out(&client).await?;
         Ok(table)
     }
 
@@ -170,16 +172,25 @@ impl Table {
         Ok(write::isolating(self, transaction, &rows).await?.refused)
     }
 
-    async fn try_plan(&self, client: &Client) -> Result<(), SetupError> {
+    /// Has the server do all but write: plan the INSERT, or take a COPY of no rows and undo it.
+    async fn try_out(&self, client: &Client) -> Result<(), SetupError> {
         let none: Vec<&str> = Vec::new();
         let parameters: Vec<_> =
             self.columns.iter().map(|_| (&none as _, Type::TEXT_ARRAY)).collect();
+        let doing = format!("trying to write into {}", self.name);
         let plan = format!("EXPLAIN {}", self.insert);
-        client
-            .query_typed(&plan, &parameters)
-            .await
-            .map(drop)
-            .map_err(SetupError::server(&format!("planning to write into {}", self.name)))
+        client.query_typed(&plan, &parameters).await.map_err(SetupError::server(&doing))?;
+        if let Some(copy) = &self.copy {
+            // Views and row-level security, for two, take an INSERT and no COPY.
+            let copied = async {
+                client.batch_execute("BEGIN").await?;
+                let sink = pin!(client.copy_in::<_, Bytes>(copy.as_str()).await?);
+                sink.finish().await?;
+                client.batch_execute("ROLLBACK").await
+            };
+            copied.await.map_err(SetupError::server(&doing))?;
+        }
+        Ok(())
     }
 }
 

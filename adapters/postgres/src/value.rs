@@ -46,6 +46,10 @@ impl Value {
     /// Appends it as COPY's text format wants it.
     pub(crate) fn copy_into(&self, out: &mut Vec<u8>) {
         let Some(text) = &self.0 else { return out.extend_from_slice(b"\\N") };
+        // Most have nothing to escape, and are copied in one go.
+        if !text.bytes().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t')) {
+            return out.extend_from_slice(text.as_bytes());
+        }
         for byte in text.bytes() {
             match byte {
                 b'\\' => out.extend_from_slice(b"\\\\"),

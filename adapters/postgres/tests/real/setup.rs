@@ -100,6 +100,11 @@ async fn a_table_that_cannot_be_written_is_refused() {
     assert!(index.contains("42P10"), "{index}");
     let copy = TableOptions::new(&table, ["id"]).conflict(Conflict::Skip).method(Method::Copy);
     assert!(error(copy).await.contains("ON CONFLICT"));
+    place.run("CREATE VIEW w AS SELECT id, a FROM t").await;
+    let view = TableOptions::new(place.table("w"), ["id", "a"]);
+    assert!(Table::open(&pool, view.clone()).await.is_ok(), "it takes an INSERT");
+    assert!(error(view.method(Method::Copy)).await.contains("42809"));
+    assert_eq!(place.number("SELECT count(*) FROM t").await, 0, "nothing was written");
 }
 
 #[tokio::test]
