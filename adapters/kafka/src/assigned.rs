@@ -66,8 +66,8 @@ pub(crate) struct Assigned {
     order: Order,
     back: VecDeque<Kept>,
     line: VecDeque<Kept>,
-    /// Lanes that are blocked, with what waits in them and until when.
-    lanes: HashMap<Bytes, BTreeMap<i64, (Kept, Instant)>>,
+    /// Lanes that are blocked, with what waits in them: until when, or just for its turn.
+    lanes: HashMap<Bytes, BTreeMap<i64, (Kept, Option<Instant>)>>,
     /// How many wait, in lanes or by themselves.
     waiting: usize,
     /// Bytes of all that is read and not out.
@@ -181,7 +181,7 @@ impl Assigned {
                 && lane.first_key_value().is_some_and(|(first, _)| *first < kept.offset)
             {
                 // Its time has come long ago; its turn has not.
-                lane.insert(kept.offset, (kept, Instant::now()));
+                lane.insert(kept.offset, (kept, None));
                 self.waiting += 1;
                 continue;
             }
@@ -285,7 +285,8 @@ impl Assigned {
         match lane {
             None => Waits::Alone(kept),
             Some(lane) => {
-                self.lanes.entry(lane.clone()).or_default().insert(kept.offset, (kept, due));
+                let waiting = self.lanes.entry(lane.clone()).or_default();
+                waiting.insert(kept.offset, (kept, Some(due)));
                 Waits::Lane(lane)
             }
         }
@@ -306,7 +307,7 @@ impl Assigned {
     fn advance(&mut self, lane: &Bytes, now: Instant) {
         let Some(waiting) = self.lanes.get_mut(lane) else { return };
         while let Some(first) = waiting.first_entry()
-            && first.get().1 <= now
+            && first.get().1.is_none_or(|due| due <= now)
         {
             let (kept, _) = first.remove();
             self.waiting -= 1;
@@ -346,3 +347,6 @@ impl Assigned {
         self.since.front().filter(|(offset, _)| *offset == next).map(|(_, since)| *since)
     }
 }
+
+#[cfg(test)]
+mod tests;
