@@ -171,15 +171,17 @@ async fn live(place: &Place, fleet: &Fleet, seed: u64, over: &AtomicBool, deaths
         let budget = Budget::join(&pool, "b", TOTAL, QUICK).await.unwrap();
         fleet.lock().unwrap().push(pool.clone());
         let mut held: Vec<Connection> = Vec::new();
-        for _ in 0..random.usize(5..40) {
-            match random.u8(0..3) {
-                0 => held.extend(pool.get().await),
-                1 => drop(held.pop()),
-                _ => tokio::time::sleep(Duration::from_millis(random.u64(0..60))).await,
+        for _ in 0..random.usize(10..60) {
+            // Hungry: it mostly uses all that it may, and lets go slowly.
+            match random.u8(0..8) {
+                0..=3 => held.extend(pool.get().await),
+                4 => drop(held.pop()),
+                _ => tokio::time::sleep(Duration::from_millis(random.u64(0..100))).await,
             }
         }
         held.clear();
-        if random.bool() {
+        // Few die: a dead one's share lies idle for a while, and the fleet is to be busy.
+        if random.u8(0..4) > 0 {
             budget.leave().await.unwrap();
         } else {
             drop(budget);
@@ -202,7 +204,7 @@ async fn the_sum_fits_at_every_instant() {
             .unwrap(),
     );
     let members = futures_util::future::join_all(
-        (0..6).map(|n| live(&place, &fleet, seed.wrapping_add(n), &over, &deaths)),
+        (0..5).map(|n| live(&place, &fleet, seed.wrapping_add(n), &over, &deaths)),
     );
     let watcher = watch(&place, &fleet, &over);
     let end = async {
