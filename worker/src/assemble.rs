@@ -5,12 +5,13 @@
 //! not for each pair of handler and broker, at the price of one allocation a message.
 
 use crate::{
+    brokers::Queue,
     config::{Batch, Concurrency, ConfigError, Settings},
     error::CliError,
     handlers::Handlers,
 };
 use forebay::{
-    AnySource, BatchOptions, BuildError, Builder, Invoke, Raw, Worker,
+    AnySource, BatchOptions, BuildError, Builder, Bytes, Failure, Invoke, Job, Raw, Worker,
     policy::{self, Breaker, Gradient2Settings, PolicyError, TokenBucket},
 };
 
@@ -51,6 +52,18 @@ pub(crate) async fn with_handlers(
             then.start(build(settings, builder.handler(handler))?).await
         }
     }
+}
+
+/// Whether a queue can honour all settings, without opening it: no group is joined for nothing.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn check(settings: &Settings, queue: &Queue) -> Result<(), CliError> {
+    async fn unused(_: Job<Bytes>) -> Result<(), Failure> {
+        Ok(())
+    }
+    // With any handler: whether a worker can be built is up to the source.
+    build(settings, builder(settings, queue.unopened())?.handler(unused)).map(drop)
 }
 
 /// A builder with all settings but the handler.

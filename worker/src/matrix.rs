@@ -14,7 +14,7 @@ pub(crate) enum How {
     Native,
     /// The adapter does it, on top of what the broker does.
     Emulated,
-    /// Nobody does it; a setting that asks for it is an error at start.
+    /// It is not to be had; a setting that asks for it is an error at start.
     Refused,
     /// There is nothing to do.
     NotNeeded,
@@ -75,12 +75,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "a failed message waits for its next attempt, and holds up no other",
         cells: [
             native("kept in the file with its due time"),
-            emulated(
-                "retry topics, one for each step; a retry waits in the first that is long enough",
-            ),
-            emulated(
-                "wait queues with a TTL, one for each step, dead-lettered back when it is over",
-            ),
+            emulated("retry topics, one for each of `retry_steps`; it comes when it is due"),
+            emulated("wait queues with a TTL, one for each of `delays`; a wish is rounded up"),
             native("hidden by its visibility timeout; it stays in flight meanwhile"),
         ],
     },
@@ -89,31 +85,31 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "the longest wait that `retry.cap` may ask for",
         cells: [
             native("any"),
-            emulated("any: a longer wait than the last step's goes round in it"),
-            emulated("any: a longer wait than the last step's goes round in it"),
-            native("12 hours, less what the handler may take: the most that SQS hides a message"),
+            emulated("any"),
+            emulated("the longest of `delays`, 3 h 38 min by default; with `ordered`, 15 minutes"),
+            native(
+                "12 hours less `max_hold`, so 10 hours by default: SQS hides nothing for longer",
+            ),
         ],
     },
     Feature {
         name: "order-by-key",
         means: "`worker.ordered`: messages with one key one at a time, oldest first, retries too",
         cells: [
-            native("always, whether asked for or not"),
-            emulated("within a partition, beyond the number of partitions: `order = \"key\"`"),
-            native(
-                "a single active consumer takes the queue in order; keys run side by side in it",
-            ),
+            native("always, asked for or not"),
+            emulated("in lanes, beyond the number of partitions: `order = \"key\"`"),
+            emulated("a single active consumer, and lanes in that worker: `ordered`"),
             native("FIFO queues, the key being the message group; a standard queue is refused"),
         ],
     },
     Feature {
-        name: "exact-attempts",
-        means: "an attempt is counted when it has failed, and only then",
+        name: "attempts",
+        means: "whether failed attempts are counted exactly, also after a crash",
         cells: [
-            native("a column of its row"),
-            emulated("in a header of the retry copy; of a lane's retry, in the commit's metadata"),
-            emulated("in a header of the retry copy; in order, an upper bound"),
-            refused("an upper bound: SQS counts each hand-out, also one that was given back"),
+            native("exact: a column of its row"),
+            emulated("exact: in a header of each copy; in order, noted in a topic of their own"),
+            emulated("exact, in a header of each copy; with `ordered`, an upper bound"),
+            native("an upper bound: SQS counts receives, also those without an attempt"),
         ],
     },
     Feature {
@@ -121,9 +117,21 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "a message given back unhandled (drain, closed gate) is charged nothing",
         cells: [
             native("its row is as it was"),
-            native("its offset stays uncommitted"),
+            native("its offset is not done, and that is all"),
             native("requeued by `basic.nack`"),
-            refused("it has been received once more, and that counts"),
+            refused("it has been received once more; this process remembers, another does not"),
+        ],
+    },
+    Feature {
+        name: "history",
+        means: "the errors of earlier attempts are known to the next worker",
+        cells: [
+            native("a column of its row"),
+            emulated("in a header of each copy"),
+            emulated("in a header of each copy; with `ordered`, only in its worker's memory"),
+            refused(
+                "only in the memory of the worker that retried it; a dead letter has what it knew",
+            ),
         ],
     },
     Feature {
@@ -131,9 +139,9 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "a message stays hidden from others for as long as its handler runs",
         cells: [
             native("extended at half of `lease`"),
-            not_needed("a partition is ours until a rebalance; polling goes on while handlers run"),
-            not_needed("a delivery is ours as long as its channel; `consumer_timeout` is watched"),
-            native("the visibility timeout is extended, in batches, up to 12 hours in all"),
+            not_needed("a partition is ours until a rebalance, and polling never stops"),
+            not_needed("a delivery is ours as long as its channel; mind `consumer_timeout`"),
+            native("the visibility timeout, extended in batches, up to `max_hold` in all"),
         ],
     },
     Feature {
@@ -141,7 +149,7 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "parked with reason, history, origin; listed, redriven, purged by `forebay dead`",
         cells: [
             native("a table of the same file; moved in one transaction"),
-            emulated("a topic `<topic>.dead`; confirmed there before the offset counts"),
+            emulated("a topic `<topic>.dead`; confirmed there before the offset is done"),
             emulated("a queue `<queue>.dead`; confirmed there before the ack"),
             emulated("a queue `<queue>-dead`; sent there before the delete"),
         ],
@@ -151,29 +159,31 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "`send --delay`: not handed out before its time",
         cells: [
             native("any delay"),
-            emulated("through the retry topics"),
+            emulated("through the retry topics; refused with `order`"),
             emulated("through the wait queues"),
-            native("15 minutes at most; not on FIFO queues"),
+            native("up to 15 minutes; refused by FIFO queues"),
         ],
     },
     Feature {
         name: "max-payload",
-        means: "the largest payload that is taken",
+        means: "the largest payload that is taken; a larger one is refused by `send`",
         cells: [
             native("999,000,000 bytes"),
-            native("983,616 bytes by default: `max_message_bytes`, less 16 KiB for the history"),
-            native("128 MiB by default, as RabbitMQ is set up"),
-            native("1 MiB with all headers"),
+            native(
+                "983,616 bytes by default: `max_message_bytes` less 16 KiB for what copies carry",
+            ),
+            native("16,777,216 bytes by default: `max_payload`, and the broker's own limit"),
+            native("784,512 bytes of any kind, text up to nearly 1 MiB; headers count, too"),
         ],
     },
     Feature {
-        name: "exact-backlog",
-        means: "`forebay depth` is exact",
+        name: "backlog",
+        means: "`forebay depth`: how much is waiting",
         cells: [
-            native("counted in the same transactions"),
-            emulated("from offsets: transactions and compaction leave gaps that count as messages"),
-            native("ready and unacknowledged, as the broker counts"),
-            refused("SQS tells about how many, and says so"),
+            native("exact: counted in the same transactions"),
+            emulated("about: from offsets, so transactions and compaction count as messages"),
+            native("about: what waits is told, what other workers hold is not"),
+            native("about: SQS counts approximately"),
         ],
     },
     Feature {
@@ -181,8 +191,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "for how long the oldest message has been due",
         cells: [
             native("from an index"),
-            emulated("from the timestamp of the first record that is not done"),
-            refused("RabbitMQ does not tell it without taking the message"),
+            emulated("the timestamp of the first record that is not done"),
+            refused("RabbitMQ tells it only to whoever takes the message"),
             refused("only CloudWatch knows it"),
         ],
     },
@@ -192,7 +202,7 @@ pub(crate) const FEATURES: &[Feature] = &[
         cells: [
             refused("use a queue for each priority"),
             refused("use a topic for each priority"),
-            native("`x-max-priority` of a classic queue, passed through"),
+            native("`max_priority`, on classic queues; quorum queues refuse it"),
             refused("use a queue for each priority"),
         ],
     },
@@ -203,19 +213,19 @@ pub(crate) const FEATURES: &[Feature] = &[
             native("the producer's, else a number of the file"),
             native("the producer's, else topic, partition and offset of the first record"),
             emulated(
-                "the producer's (`forebay-id` or `message-id`), else one given at first sight",
+                "the producer's; else made at first sight, or refused by `identity = \"required\"`",
             ),
-            native("the producer's, else the message id of the first"),
+            native("the producer's, else SQS's message id"),
         ],
     },
     Feature {
         name: "suspects",
-        means: "a message that kills its worker each time is told from its neighbours",
+        means: "a message that kills its worker each time is counted, and run alone",
         cells: [
-            native("a lease that ended without a verdict is counted"),
-            emulated("what was out at an unclean end is noted in the commit's metadata"),
-            native("`x-delivery-count` of quorum queues; not of classic ones"),
-            native("a hand-out without a verdict shows in the receive count"),
+            native("a lease that ends without a verdict is counted"),
+            refused("Kafka counts no hand-outs: what was out is repeated, and counts as new"),
+            native("`x-delivery-count` of quorum queues; classic ones do not count"),
+            refused("a death cannot be told from a release: each counts as an attempt"),
         ],
     },
     Feature {
@@ -224,8 +234,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         cells: [
             native("file and queue, at first use"),
             native("only with `create`, which says how many partitions and copies"),
-            native("declared, checked only, or left alone, by choice"),
-            native("only by choice"),
+            native("`topology`: declared, by default; or only looked at; or left alone"),
+            native("`topology`: looked at, by default; or created; or left alone"),
         ],
     },
     Feature {
@@ -233,9 +243,9 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "an encrypted connection, and who we are",
         cells: [
             not_needed("a file on local disk: its permissions decide"),
-            native("TLS, SASL/PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
-            native("`amqps://`, name and password or a client certificate"),
-            native("HTTPS, and the chain of credentials of AWS's own SDK"),
+            native("TLS, with a client certificate if asked; SASL PLAIN and SCRAM"),
+            native("`amqps://`; user and password in the URL"),
+            native("HTTPS; credentials by the chain of AWS's own SDK"),
         ],
     },
 ];

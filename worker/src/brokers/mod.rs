@@ -6,15 +6,24 @@
 //! [source.kafka]  --check-->  dyn Broker  --open-->  Queue  { AnySink, AnyDeadLetters, source(), … }
 //! ```
 
+#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "rabbitmq", feature = "sqs")))]
 mod absent;
 #[cfg(feature = "embedded")]
 mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod queue;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+#[cfg(feature = "sqs")]
+mod sqs;
 mod table;
 mod unopened;
 
 pub(crate) use queue::{Adapter, Boxed, Queue};
-pub(crate) use table::{Place, Table};
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "sqs"))]
+use table::Place;
+pub(crate) use table::{Table, WorkerHints};
 
 use crate::{
     config::{ConfigError, Document, quoted_list},
@@ -25,8 +34,11 @@ use std::{fmt, path::Path, sync::Arc};
 
 #[cfg(not(feature = "embedded"))]
 absent::absent!(embedded);
+#[cfg(not(feature = "kafka"))]
 absent::absent!(kafka);
+#[cfg(not(feature = "rabbitmq"))]
 absent::absent!(rabbitmq);
+#[cfg(not(feature = "sqs"))]
 absent::absent!(sqs);
 
 /// Which queue at which broker, as a config names it: validated, not opened.
@@ -102,6 +114,14 @@ impl Opened {
     }
 }
 
+/// Sets a field to what is given, if it is.
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "sqs"))]
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *field = given;
+    }
+}
+
 /// A table of one broker, as it is written.
 trait RawTable {
     /// Checks what can be checked without the broker.
@@ -133,18 +153,17 @@ pub(crate) fn is_built_in(broker: &str) -> bool {
 }
 
 impl RawQueue {
-    /// The queue that is named under `name`: `source` or `sink`; `ordered`: the worker is to keep
-    /// order by key.
+    /// The queue that is named under `name`: `source` or `sink`.
     ///
     /// # Errors
     /// When there is none, or more than one, or its table does not hold.
     pub(crate) fn check(
         self,
         name: &'static str,
-        ordered: bool,
+        worker: WorkerHints,
         document: &Document<'_>,
     ) -> Result<QueueConfig, ConfigError> {
-        let table = |broker: &str| Table::new(document, format!("{name}.{broker}"), ordered);
+        let table = |broker: &str| Table::new(document, format!("{name}.{broker}"), worker);
         let mut named = [
             self.embedded.map(|raw| raw.check(table("embedded"))),
             self.kafka.map(|raw| raw.check(table("kafka"))),

@@ -1,5 +1,10 @@
 //! A broker's table in a config: errors that name its keys, whether it is a source or a sink.
 
+#![cfg_attr(
+    not(all(feature = "kafka", feature = "rabbitmq", feature = "sqs")),
+    allow(dead_code, reason = "each broker needs its own part of it")
+)]
+
 use crate::{
     config::{ConfigError, Document, Lines, Secret},
     error::CliError,
@@ -8,25 +13,37 @@ use forebay::BoxError;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+
+/// What a broker must know of the worker's other settings. What is not set is up to the adapter.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WorkerHints {
+    /// The worker is to keep order by key: a broker that can, but need not, then does, unless its
+    /// table says something else.
+    pub(crate) ordered: bool,
+    /// `retry.attempts`.
+    pub(crate) attempts: Option<u32>,
+    /// `worker.drain_timeout`.
+    pub(crate) drain_timeout: Option<Duration>,
+}
 
 /// Where a table is.
 pub(crate) struct Table<'d> {
     document: &'d Document<'d>,
     name: String,
-    ordered: bool,
+    worker: WorkerHints,
 }
 
 impl<'d> Table<'d> {
     /// The table called `name`: `source.kafka`.
-    pub(crate) fn new(document: &'d Document<'d>, name: String, ordered: bool) -> Self {
-        Self { document, name, ordered }
+    pub(crate) fn new(document: &'d Document<'d>, name: String, worker: WorkerHints) -> Self {
+        Self { document, name, worker }
     }
 
-    /// Whether the worker is to keep order by key: a broker that can, but need not, then does unless
-    /// its table says something else.
-    pub(crate) fn ordered(&self) -> bool {
-        self.ordered
+    /// What else the config says.
+    pub(crate) fn worker(&self) -> WorkerHints {
+        self.worker
     }
 
     /// An error about one of its keys.
@@ -34,7 +51,13 @@ impl<'d> Table<'d> {
         self.document.error(&format!("{}.{key}", self.name), problem)
     }
 
-    /// An error about all of it.
+    /// An error about all of it: its broker is not built in.
+    #[cfg(not(all(
+        feature = "embedded",
+        feature = "kafka",
+        feature = "rabbitmq",
+        feature = "sqs"
+    )))]
     pub(crate) fn whole(&self, problem: impl Into<String>) -> ConfigError {
         self.document.error(&self.name, problem)
     }
@@ -82,6 +105,11 @@ impl Place {
     /// An error about one of the table's keys.
     pub(crate) fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
         self.lines.error(&format!("{}.{key}", self.table), problem)
+    }
+
+    /// An error about a key of another table, by its whole name.
+    pub(crate) fn elsewhere(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        self.lines.error(key, problem)
     }
 
     /// The broker, or the way to it, has failed.

@@ -17,7 +17,7 @@ Examples:
   forebay adapters --json | jq '.adapters[] | select(.built_in) | .name'
 
 native: the broker does it. emulated: the adapter does it, on top of what the broker does.
-refused: nobody does it, and a setting that asks for it is an error at start. n.a.: not needed.";
+refused: it is not to be had; a setting that asks for it is an error at start. n.a.: not needed.";
 
 /// Shows what each broker does natively, what is emulated, and what is refused.
 #[derive(Args)]

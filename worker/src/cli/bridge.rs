@@ -46,6 +46,7 @@ impl Bridging {
         let BridgeConfig { settings, sink } = BridgeConfig::load(&self.config)?;
         logging::start(&settings.log)?;
         let queue = settings.source.create().await?;
+        assemble::check(&settings, &queue)?;
         let bridge = Bridge::new(sink.create().await?.sink());
         tracing::info!(from = settings.source.describe(), to = sink.describe(), "bridging");
         let batch = settings.worker.batch.map_or(BatchOptions::of(1), assemble::options);

@@ -1,7 +1,7 @@
 //! `forebay check`: everything that `run` does before it takes a message, and then what it would do.
 
 use crate::{
-    assemble::{self, Start},
+    assemble,
     brokers::{Missing, Opened},
     config::{
         BridgeConfig, Codes, Concurrency, Config, HandlerConfig, LogFormat, Settings, StdoutFormat,
@@ -11,7 +11,7 @@ use crate::{
     output::{self, age},
 };
 use clap::Args;
-use forebay::{AnySource, Backlog, Bytes, Failure, Invoke, Job, Worker};
+use forebay::Backlog;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -37,10 +37,11 @@ impl Check {
             return self.bridge().await;
         }
         let Config { settings, handler } = Config::load(&self.config)?;
-        let handlers = Handlers::prepare(&handler)?;
+        // A program that is not there, a statement that does not fit, are found out by this.
+        drop(Handlers::prepare(&handler)?);
         let state = match settings.source.open(Missing::Say).await? {
             Opened::Queue(queue) => {
-                assemble::with_handlers(&settings, queue.unopened(), handlers, Nothing).await?;
+                assemble::check(&settings, &queue)?;
                 depth(&queue.backlog().await?)
             }
             Opened::Missing(why) => why,
@@ -52,9 +53,7 @@ impl Check {
         let BridgeConfig { settings, sink } = BridgeConfig::load(&self.config)?;
         let from = match settings.source.open(Missing::Say).await? {
             Opened::Queue(queue) => {
-                // With any handler: whether a worker can be built is up to the source.
-                let builder = assemble::builder(&settings, queue.unopened())?;
-                Nothing.start(assemble::build(&settings, builder.handler(unused))?).await?;
+                assemble::check(&settings, &queue)?;
                 depth(&queue.backlog().await?)
             }
             Opened::Missing(why) => why,
@@ -83,19 +82,6 @@ impl Check {
         for (name, what) in from.into_iter().chain(how).chain(then).chain([log]) {
             output::line(format!("  {name:8} {what}"))?;
         }
-        Ok(())
-    }
-}
-
-async fn unused(_: Job<Bytes>) -> Result<(), Failure> {
-    Ok(())
-}
-
-/// Lets go of the worker: it could be built, and that was the question.
-struct Nothing;
-
-impl Start for Nothing {
-    async fn start<I: Invoke>(self, _: Worker<AnySource, I>) -> Result<(), CliError> {
         Ok(())
     }
 }

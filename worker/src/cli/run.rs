@@ -41,6 +41,7 @@ impl Run {
         logging::start(&settings.log)?;
         let handlers = Handlers::prepare(&handler)?;
         let queue = settings.source.create().await?;
+        assemble::check(&settings, &queue)?;
         let prints = matches!(handler, HandlerConfig::Stdout(_));
         let running = Running { name: settings.name(), queue: &queue, prints };
         let source = queue.source().await?;

@@ -4,10 +4,10 @@ use super::{
     Batch, Concurrency, Settings,
     document::Document,
     error::ConfigError,
-    log, read, retry,
+    hints, log, read, retry,
     worker::{self, Usual},
 };
-use crate::brokers::{QueueConfig, RawQueue};
+use crate::brokers::{QueueConfig, RawQueue, WorkerHints};
 use serde::Deserialize;
 use std::{path::Path, time::Duration};
 
@@ -73,8 +73,12 @@ impl BridgeConfig {
                 .help("remove it, or run this worker by `forebay run`"));
         }
         let raw: RawBridge = document.parse()?;
-        let source = raw.source.check("source", raw.worker.ordered(), &document)?;
-        let sink = raw.sink.check("sink", raw.worker.ordered(), &document)?;
+        let retry = raw.retry.or_attempts(ATTEMPTS);
+        let hints = hints(&raw.worker, &retry);
+        let source = raw.source.check("source", hints, &document)?;
+        // Attempts and drain are the worker's, who takes from the source; order is to arrive.
+        let hints = WorkerHints { ordered: hints.ordered, ..WorkerHints::default() };
+        let sink = raw.sink.check("sink", hints, &document)?;
         if source.describe() == sink.describe() {
             return Err(document
                 .error("sink", "it is the queue that the source takes from")
@@ -83,7 +87,7 @@ impl BridgeConfig {
         let worker = raw.worker.check_for(USUAL, &document)?;
         let settings = Settings {
             source,
-            retry: raw.retry.or_attempts(ATTEMPTS).check(&document)?,
+            retry: retry.check(&document)?,
             breaker: raw.breaker.check(worker.timeout, &document)?,
             log: raw.log.check(&document)?,
             worker,

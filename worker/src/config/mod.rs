@@ -27,10 +27,14 @@ pub(crate) use handler::{
     CommandConfig, HandlerConfig, HttpConfig, Param, SqliteConfig, StdoutConfig, StdoutFormat,
 };
 pub(crate) use log::{LogConfig, LogFormat};
-pub(crate) use values::{Secret, Size, Span, duration};
+#[cfg_attr(
+    not(all(feature = "embedded", feature = "kafka", feature = "rabbitmq", feature = "sqs")),
+    allow(unused_imports, reason = "each broker needs its own")
+)]
+pub(crate) use values::{Secret, Size, Span, duration, masked_url};
 pub(crate) use worker::{Batch, Concurrency, WorkerConfig};
 
-use crate::brokers::{QueueConfig, RawQueue};
+use crate::brokers::{QueueConfig, RawQueue, WorkerHints};
 use forebay::policy::{BreakerSettings, RetryPolicy};
 use serde::Deserialize;
 use std::{fs, path::Path, sync::Arc};
@@ -79,19 +83,32 @@ struct RawConfig {
     log: log::RawLog,
 }
 
-/// Only which queue, and its order: the rest is not looked at, so that `forebay depth` does not need
-/// the secrets of the handler.
+/// What a broker must know of the other tables.
+fn hints(worker: &worker::RawWorker, retry: &retry::RawRetry) -> WorkerHints {
+    let (ordered, drain_timeout) = (worker.ordered(), Some(worker.drain_timeout()));
+    WorkerHints { ordered, attempts: retry.attempts(), drain_timeout }
+}
+
+/// Only which queue, and what its broker must know: the rest is not looked at, so that `forebay depth`
+/// does not need the secrets of the handler.
 #[derive(Deserialize)]
 struct OnlySource {
     source: RawQueue,
     #[serde(default)]
     worker: OnlyOrdered,
+    #[serde(default)]
+    retry: OnlyAttempts,
 }
 
 #[derive(Default, Deserialize)]
 struct OnlyOrdered {
     #[serde(default)]
     ordered: bool,
+}
+
+#[derive(Default, Deserialize)]
+struct OnlyAttempts {
+    attempts: Option<u32>,
 }
 
 impl Config {
@@ -107,7 +124,7 @@ impl Config {
         let mut document = Document::new(file, text)?;
         document.expand("")?;
         let raw: RawConfig = document.parse()?;
-        let source = raw.source.check("source", raw.worker.ordered(), &document)?;
+        let source = raw.source.check("source", hints(&raw.worker, &raw.retry), &document)?;
         let handler = raw.handler.check(raw.worker.timeout(), &document)?;
         let worker = raw.worker.check(&handler, &document)?;
         let settings = Settings {
@@ -138,7 +155,9 @@ pub(crate) fn load_source(file: &Path) -> Result<QueueConfig, ConfigError> {
     let mut document = Document::new(file, &text)?;
     document.expand("source")?;
     let raw: OnlySource = document.parse()?;
-    raw.source.check("source", raw.worker.ordered, &document)
+    let (ordered, attempts) = (raw.worker.ordered, raw.retry.attempts);
+    let hints = WorkerHints { ordered, attempts, drain_timeout: None };
+    raw.source.check("source", hints, &document)
 }
 
 /// Only how to log.

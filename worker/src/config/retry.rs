@@ -24,6 +24,10 @@ impl RawRetry {
         Self { attempts: self.attempts.or(Some(attempts)), ..self }
     }
 
+    pub(super) fn attempts(&self) -> Option<u32> {
+        self.attempts
+    }
+
     pub(super) fn check(self, document: &Document<'_>) -> Result<RetryPolicy, ConfigError> {
         let usual = RetrySettings::default();
         let settings = RetrySettings {

@@ -18,6 +18,12 @@ impl Span {
     }
 }
 
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
@@ -147,6 +153,18 @@ impl<'de> Deserialize<'de> for Secret {
             }
         }
         deserializer.deserialize_any(TextOrFile)
+    }
+}
+
+/// A URL without the password in it, if there is one.
+pub(crate) fn masked_url(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(start);
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host)))
+    {
+        Some((user, host)) => format!("{scheme}{user}:***@{host}{path}"),
+        None => url.to_owned(),
     }
 }
 

@@ -161,6 +161,10 @@ impl RawWorker {
         self.timeout.0
     }
 
+    pub(super) fn drain_timeout(&self) -> Duration {
+        self.drain_timeout.0
+    }
+
     pub(super) fn ordered(&self) -> bool {
         self.ordered
     }

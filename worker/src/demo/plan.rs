@@ -186,7 +186,7 @@ mod tests {
         let plan = plan();
         assert!(plan.due().is_sorted());
         let burst = plan.burst();
-        let within = plan.due().iter().filter(|at| (burst.starts..burst.ends()).contains(at));
+        let within = plan.due().iter().filter(|at| (burst.starts..burst.ends()).contains(*at));
         // 4000 on average; the deviation of a Poisson process is the root of that.
         assert!((3700..4300).contains(&within.count()));
         assert_eq!(plan.phase_at(burst.starts), "burst");

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 mod bench;
+mod brokers_at;
 mod brokers_bridge;
+mod brokers_chain;
+mod brokers_dead;
 mod brokers_matrix;
 mod command;
 mod dead;

@@ -4,7 +4,7 @@ use crate::config::{
     codes::{Codes, Lists, Meaning},
     document::Document,
     error::ConfigError,
-    values::{Secret, Span},
+    values::{Secret, Span, masked_url},
 };
 use reqwest::{
     Certificate, Url,
@@ -61,7 +61,7 @@ impl RawHttp {
         document: &Document<'_>,
     ) -> Result<HttpConfig, ConfigError> {
         let url = self.url(document)?;
-        let shown_url = masked(document.template("handler.http.url").unwrap_or(&self.url));
+        let shown_url = masked_url(document.template("handler.http.url").unwrap_or(&self.url));
         let headers = self.headers(document)?;
         let authorities = self.authorities(&url, document)?;
         let timeout = self.timeout(within, document)?;
@@ -142,17 +142,5 @@ impl RawHttp {
             )),
             Some(Span(timeout)) => Ok(timeout),
         }
-    }
-}
-
-/// A URL without the password in it, if there is one.
-fn masked(url: &str) -> String {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let (scheme, rest) = url.split_at(start);
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host)))
-    {
-        Some((user, host)) => format!("{scheme}{user}:***@{host}{path}"),
-        None => url.to_owned(),
     }
 }
