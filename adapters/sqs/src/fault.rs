@@ -240,7 +240,10 @@ impl Fault {
             {
                 Self::Stale(detail)
             }
-            "RequestTimeout" | "RequestTimeoutException" | "InternalError" | "InternalFailure"
+            "RequestTimeout"
+            | "RequestTimeoutException"
+            | "InternalError"
+            | "InternalFailure"
             | "ServiceUnavailable" => Self::Other { action, queue, detail },
             _ if ours => Self::Invalid { action, queue, detail },
             _ => Self::Other { action, queue, detail },

@@ -269,11 +269,11 @@ async fn a_failed_message_gives_back_the_rest_of_its_group_only() {
 }
 
 /// While the first of a group is worked on, those behind it are extended with it: they are handed on
-/// without having been received again.
+/// without having been received again. (On ElasticMQ: fauxqs hands out one of a group at a time.)
 #[tokio::test]
 async fn those_behind_in_a_group_are_kept_as_long_as_the_first() {
     let lease = Duration::from_secs(2);
-    let own = Own::new(Emulator::Fauxqs, true, |o| o.lease(lease)).await;
+    let own = Own::new(Emulator::ElasticMq, true, |o| o.lease(lease)).await;
     publish(&own.queue, &["1", "2"].map(|text| Outgoing::new(text).key("k"))).await;
     let source = own.source().await;
     let first = receive(&source, 1).await.remove(0);

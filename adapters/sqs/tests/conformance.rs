@@ -10,7 +10,7 @@ use support::{
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]
 async fn child_that_redrives() {
-    redrive_as_told().await;
+    redrive_as_told(|line| println!("{line}")).await;
 }
 
 mod fauxqs {

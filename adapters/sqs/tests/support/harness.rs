@@ -112,8 +112,8 @@ impl Harness for Sqs {
 }
 
 /// In a child: redrives the first half of 100 dead letters in small steps, then the rest at once, but
-/// slowly.
-pub(crate) async fn redrive_as_told() {
+/// slowly. Says `halfway` and `done`.
+pub(crate) async fn redrive_as_told(say: impl Fn(&str)) {
     let Ok(queue) = env::var("REDRIVE_QUEUE") else { return };
     let address = env::var("REDRIVE_AT").expect("set with it").parse().expect("an address");
     let options = SqsOptions::new(queue).topology(Topology::Verify);
@@ -125,7 +125,7 @@ pub(crate) async fn redrive_as_told() {
         assert_eq!(moved.len(), 10);
     }
     proxy.delay(Duration::from_millis(50));
-    println!("halfway");
+    say("halfway");
     queue.redrive(&DeadFilter::default(), 100).await.expect("a redrive");
-    println!("done");
+    say("done");
 }
