@@ -18,7 +18,7 @@ use crate::{
     verdict::Outcome,
 };
 use forebay_contract::Source;
-use forebay_policy::Signal;
+use forebay_policy::{Moment, Signal};
 use smallvec::smallvec;
 use std::{
     future::{Future, poll_fn},
@@ -29,6 +29,8 @@ use std::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
+/// How many single messages are called for between two looks at everything else, at most.
+const BURST: usize = 64;
 /// How long a round of inline calls may go on before everything else is looked at.
 const ROUND: Duration = Duration::from_micros(500);
 /// How long a handler that has been called off may go on, to end by itself.
@@ -60,15 +62,24 @@ impl Round {
 }
 
 impl<S: Source, I: Invoke> Pump<S, I> {
-    /// Calls the handler for up to `granted` single messages. Returns for how many.
-    pub(super) fn call_singles(&mut self, granted: usize, round: &mut Round) -> usize {
-        let (mut started, mut handle) = (0, None);
+    /// Calls the handler for single messages, as far as the gate allows, for as long as a round goes
+    /// on. A lane whose message has ended may have its next one ready within the same round.
+    pub(super) fn call_singles(&mut self, round: &mut Round, now: Moment) {
+        let (mut permits, mut left, mut handle) = (0, BURST, None);
         // The box of a call that has ended serves the next one.
         let mut place = None;
-        while started < granted && round.goes_on() {
+        while round.goes_on() {
+            if permits == 0 {
+                self.look(round);
+                (permits, round.generation) = self.admit(self.lanes.ready_len().min(left), now);
+                left -= permits;
+            }
+            if permits == 0 {
+                break;
+            }
             let Some((lane, mut held)) = self.lanes.pop() else { break };
             held.lane = Some(lane);
-            started += 1;
+            permits -= 1;
             let context = self.context(&held, round.at);
             let handler = handle.take().unwrap_or_else(|| self.invoke.clone());
             let call = put(&mut place, || handler.invoke(context));
@@ -97,7 +108,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             }
         }
         self.look(round);
-        started
+        self.gate.give_back(permits, round.generation);
     }
 
     /// A call has ended in its first poll.

@@ -6,9 +6,6 @@ use forebay_contract::Source;
 use forebay_policy::{Admission, Moment};
 use smallvec::smallvec;
 
-/// How many calls are started between two looks at everything else, at most.
-const BURST: usize = 64;
-
 impl<S: Source, I: Invoke> Pump<S, I> {
     /// Starts what is ready, as far as the gate allows. Returns whether there was no time for more,
     /// though the gate would let it through.
@@ -30,11 +27,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     }
 
     fn start_singles(&mut self, now: Moment) -> bool {
-        let want = self.lanes.ready_len().min(BURST);
-        let (granted, generation) = self.admit(want, now);
-        let started = self.call_singles(granted, &mut Round::new(generation));
-        self.gate.give_back(granted - started, generation);
-        granted == want && self.lanes.ready_len() > 0
+        let mut round = Round::new(0);
+        self.call_singles(&mut round, now);
+        !self.refused && self.lanes.ready_len() > 0
     }
 
     fn start_batches(&mut self, now: Moment) -> bool {
@@ -115,7 +110,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     }
 
     /// For how many of `want` single messages there are permits, and the generation of those.
-    fn admit(&mut self, want: usize, now: Moment) -> (usize, u64) {
+    pub(super) fn admit(&mut self, want: usize, now: Moment) -> (usize, u64) {
         let gate = self.gate.clone();
         self.admit_by(want, now, |want| gate.admit(want, now))
     }
