@@ -27,6 +27,10 @@ use tokio::sync::{Notify, futures::Notified};
 /// whenever it has something else to do, and comes back at once.
 const FRESH: Duration = Duration::from_millis(250);
 
+/// For how long what is ready waits for somebody to come back: a worker that is full does, one whose
+/// gate is closed does not.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A message and the hand-out that it came by.
 pub(crate) type Held = Delivery<Receipt>;
 
@@ -224,8 +228,8 @@ impl Inbox {
         })
     }
 
-    /// Lets go of hand-outs whose leases have ended, and of what has lain here until less than `least`
-    /// of its lease was left: nobody seems to take it.
+    /// Lets go of hand-outs whose leases have ended, and of what nobody seems to take: nobody has asked
+    /// for a while, or less than `least` of its lease is left.
     pub(crate) fn sweep(&self, now: Instant, least: Duration) {
         let mut state = self.lock();
         let ended: Vec<_> =
@@ -234,7 +238,9 @@ impl Inbox {
             state.out.remove(&address(&handout));
             state.drop_group(&handout);
         }
-        let is_stale = |held: &Held| held.receipt.0.expires_at() < now + least;
+        let given_up = state.waiting == 0
+            && state.wanted_at.is_some_and(|at| now.saturating_duration_since(at) > PATIENCE);
+        let is_stale = |held: &Held| given_up || held.receipt.0.expires_at() < now + least;
         if !state.ready.iter().chain(&state.following).any(is_stale) {
             return;
         }

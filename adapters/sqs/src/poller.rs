@@ -51,7 +51,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     let mut pace = Pace { width: 1, most: core.max_pollers };
     let mut backoff: Option<ExponentialBackoff> = None;
     let (mut under_way, mut resume_at) = (0, Instant::now());
-    let sweep_each = (core.lease / 4).clamp(Duration::from_millis(250), Duration::from_secs(5));
+    let sweep_each = (core.lease / 4).min(Duration::from_secs(1));
     let mut sweep_at = Instant::now() + sweep_each;
     loop {
         let closed = core.inbox.is_closed();

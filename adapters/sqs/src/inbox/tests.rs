@@ -101,6 +101,22 @@ fn what_lies_here_for_half_its_lease_goes_back_with_its_group() {
 }
 
 #[test]
+fn what_nobody_comes_back_for_goes_back_soon() {
+    let inbox = Inbox::default();
+    assert!(take(&inbox, 1).is_empty());
+    inbox.arrived(vec![held("x", None)]);
+    let now = Instant::now();
+    inbox.sweep(now + PATIENCE / 2, Duration::ZERO);
+    assert!(inbox.take_unwanted().is_empty());
+    let waiting = inbox.wait();
+    inbox.sweep(now + PATIENCE * 2, Duration::ZERO);
+    assert!(inbox.take_unwanted().is_empty(), "somebody waits");
+    drop(waiting);
+    inbox.sweep(Instant::now() + PATIENCE * 2, Duration::ZERO);
+    assert_eq!(ids(&inbox.take_unwanted()), ["x"]);
+}
+
+#[test]
 fn a_lost_first_takes_its_group_along() {
     let inbox = Inbox::default();
     inbox.arrived(vec![held("a1", Some("a")), held("a2", Some("a"))]);
