@@ -32,9 +32,9 @@
 //! 2. **Gate** (`pump/start.rs`, `gate.rs`). The head of a lane starts when the [`Gate`] grants a
 //!    permit: concurrency, rate, breaker. A hot key waits in its own lane and takes no permit from
 //!    others.
-//! 3. **Handle** (`invoke.rs`, `pump/finish.rs`). The payload is decoded and the [`Handler`] called;
-//!    what it came to becomes a [`Verdict`] by one table (`verdict.rs`). Only an explicit verdict
-//!    removes a message: a panic, a timeout, a dropped future keep it.
+//! 3. **Handle** (`pump/call.rs`, `invoke.rs`, `pump/finish.rs`). The payload is decoded and the
+//!    [`Handler`] called; what it came to becomes a [`Verdict`] by one table (`verdict.rs`). Only an
+//!    explicit verdict removes a message: a panic, a timeout, a dropped future keep it.
 //! 4. **Settle** (`settler.rs`). The settler hands the source all verdicts that are ready, and tries
 //!    again what the broker could not take. Only then is the message's room in the window free.
 //!
