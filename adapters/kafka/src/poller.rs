@@ -82,6 +82,7 @@ pub(crate) struct Poller {
     pub(crate) committing: Option<Instant>,
     pub(crate) committer: Committer,
     pub(crate) commit_at: Instant,
+    pub(crate) commits_fail_since: Option<Instant>,
     /// For noted attempts, where there is order.
     pub(crate) attempts: Option<Reader>,
     /// Whether the brokers are away, as was told.
@@ -123,6 +124,7 @@ impl Poller {
                 .map_err(|error| no_thread(&error))?,
             context,
             commit_at: Instant::now(),
+            commits_fail_since: None,
             attempts,
             down: false,
         })

@@ -11,6 +11,7 @@
 //! is what the others stall at most.
 
 use crate::{
+    KafkaError,
     assigned::Assigned,
     commit::{Answer, Entry},
     committed::{self, Committed},
@@ -19,7 +20,7 @@ use crate::{
 };
 use forebay_contract::{Scope, SourceEvent};
 use forebay_policy::{AssignNote, Commit, Ledger};
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError as Fault};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
@@ -29,6 +30,9 @@ use std::{
 
 /// How often the committed offsets are asked for before a partition is taken without its done map.
 const TRIES: u32 = 3;
+
+/// For so long commits may fail before that is worth a warning.
+const COMMITS_FAIL: Duration = Duration::from_secs(30);
 
 /// Partitions on their way out.
 pub(crate) struct Revoking {
@@ -271,9 +275,9 @@ impl Poller {
     /// A commit is answered.
     pub(crate) fn committed(&mut self, answer: Answer) {
         self.committing = None;
-        if let Some(fault) = answer.fault {
-            // In a rebalance, or while the coordinator moves. What is still ours is committed again.
-            tracing::debug!("{fault}; the next commit covers it");
+        match answer.fault {
+            Some(fault) => self.not_committed(&fault),
+            None => self.commits_fail_since = None,
         }
         if !answer.taken.is_empty() {
             self.is_up();
@@ -284,6 +288,25 @@ impl Poller {
                 partition.ledger.committed(offset);
             }
         }
+    }
+
+    /// A commit fails in a rebalance, or while the coordinator moves: what is still ours is committed
+    /// again. When it goes on for long, somebody should know.
+    fn not_committed(&mut self, fault: &Fault) {
+        let error = KafkaError::new(format!("committing in `{}`", self.options.group), fault);
+        if matches!(error, KafkaError::NotAllowed { .. } | KafkaError::Fenced) {
+            return self.shared.fail(error);
+        }
+        let now = Instant::now();
+        let since = *self.commits_fail_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < COMMITS_FAIL {
+            return tracing::debug!("{error}; the next commit covers it");
+        }
+        self.commits_fail_since = Some(now);
+        tracing::warn!(
+            "{error}: no commit has been taken for {COMMITS_FAIL:?}; a restart now would repeat what \
+             was done meanwhile"
+        );
     }
 
     /// Commits all that is done, and leaves the group.

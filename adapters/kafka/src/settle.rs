@@ -13,6 +13,7 @@
 
 use crate::{
     Order, Receipt,
+    assigned::Assigned,
     copy::{Copy, Outcome},
     producer::Record,
     records,
@@ -66,7 +67,7 @@ fn begin(source: &Arc<Inner>, batch: &[Settlement<Receipt>]) -> (Vec<Answer>, Ve
     let (mut pending, mut make) = (Vec::new(), Vec::new());
     let mut state = source.shared.lock();
     let mut wakes = settling_makes_ready(source.options.order);
-    let mut leaving = false;
+    let leaving = state.partitions.iter().any(Assigned::is_leaving);
     for (index, settlement) in batch.iter().enumerate() {
         let receipt = settlement.receipt;
         let begun = match &settlement.verdict {
@@ -92,7 +93,6 @@ fn begin(source: &Arc<Inner>, batch: &[Settlement<Receipt>]) -> (Vec<Answer>, Ve
                 Ok(Settled::Deferred)
             }
         });
-        leaving |= state.partition(receipt.scope).is_some_and(|partition| partition.is_leaving());
     }
     drop(state);
     if wakes {

@@ -230,6 +230,7 @@ async fn a_full_done_map_stops_the_intake_and_nothing_else() {
         ack(&source, &done).await;
         open.extend(keep);
     }
+    println!("the intake stopped after {received}, of which {} are out", open.len());
     assert!(received < N, "the intake never stopped");
     assert!(received > 5000, "it stopped after {received} already");
     ack(&source, &open).await;
