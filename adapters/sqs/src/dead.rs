@@ -205,7 +205,7 @@ impl Shared {
         self.give_back(Look { page: rest, others: Vec::new() }).await;
         match failed {
             Some(fault) if moved.is_empty() => Err(fault),
-            _ => Ok(Redriven { moved }),
+            stopped => Ok(Redriven { moved, stopped: stopped.map(Into::into) }),
         }
     }
 

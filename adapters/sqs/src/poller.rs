@@ -123,12 +123,13 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-/// The pauses after failures in a row: longer ones where SQS asks for less.
+/// The pauses after failures in a row: longer ones where SQS asks for less. Each is drawn from one to two
+/// times its step.
 fn pauses(throttled: bool) -> ExponentialBackoff {
-    let first = Duration::from_millis(if throttled { 1000 } else { 100 });
+    let (first, last) = if throttled { (1000, 10_000) } else { (100, 2500) };
     ExponentialBuilder::default()
-        .with_min_delay(first)
-        .with_max_delay(Duration::from_secs(10))
+        .with_min_delay(Duration::from_millis(first))
+        .with_max_delay(Duration::from_millis(last))
         .without_max_times()
         .with_jitter()
         .with_jitter_seed(fastrand::u64(..))
@@ -155,5 +156,6 @@ mod tests {
         let longest = pauses(true).take(20).max().unwrap();
         assert!(longest >= Duration::from_secs(10) && longest <= Duration::from_secs(20));
         assert!(pauses(false).next().unwrap() <= Duration::from_millis(200));
+        assert!(pauses(false).take(20).max().unwrap() <= Duration::from_secs(5), "back soon");
     }
 }

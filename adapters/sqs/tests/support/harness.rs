@@ -2,7 +2,7 @@
 //!
 //! A receive whose answer is lost with its connection hides its messages until their lease ends, here as
 //! on AWS. So that the cases that cut connections need not wait for a minute, no lease is longer than
-//! ten seconds here, and the cases are patient for longer than that.
+//! twenty seconds here, and the cases are patient for longer than that.
 
 use super::{Emulator, Own, process::Process, sdk};
 use forebay_conformance::{
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-const LONGEST_LEASE: Duration = Duration::from_secs(10);
+const LONGEST_LEASE: Duration = Duration::from_secs(20);
 
 /// How connections are hurt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Harness for Sqs {
     type Dead = SqsQueue;
 
     fn timing(&self) -> Timing {
-        Timing { patience: Duration::from_secs(14), ..Timing::default() }
+        Timing { patience: Duration::from_secs(25), ..Timing::default() }
     }
 
     async fn fresh(&self, setup: &Setup) -> Result<Own, Stop> {
