@@ -105,7 +105,7 @@ impl DeadLetters for Queue {
         let query = dead::Query::new(self.id, &self.name, filter, limit);
         let work = move |tx: &mut crate::tx::Tx<'_>| dead::redrive(tx, &query);
         let moved = self.store.write(Need::Room, limit, work).await?;
-        Ok(Redriven { moved })
+        Ok(Redriven::all(moved))
     }
 
     async fn purge(&self, filter: &DeadFilter) -> Result<u64, DeadLettersError> {

@@ -208,9 +208,12 @@ impl DeadLetters for RabbitQueue {
                     "the redrive stopped: {} letters are back in their queue, the rest is where it was",
                     moved.len()
                 );
-                Err(error.into())
+                if moved.is_empty() {
+                    return Err(error.into());
+                }
+                Ok(Redriven { moved, stopped: Some(error.into()) })
             }
-            None => Ok(Redriven { moved }),
+            None => Ok(Redriven::all(moved)),
         }
     }
 

@@ -79,10 +79,21 @@ impl DeadFilter {
 }
 
 /// What one call of [`DeadLetters::redrive`] moved.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Redriven {
     /// What is back in its queue, confirmed, oldest death first.
     pub moved: Vec<DeadLetter>,
+    /// What ended it early, after something had been moved: the rest is where it was. Not an `Err`,
+    /// since what has been moved must be told.
+    pub stopped: Option<DeadLettersError>,
+}
+
+impl Redriven {
+    /// All that was meant, up to the limit.
+    #[must_use]
+    pub const fn all(moved: Vec<DeadLetter>) -> Self {
+        Self { moved, stopped: None }
+    }
 }
 
 /// The dead letters of a queue.
@@ -100,10 +111,11 @@ pub trait DeadLetters: Send + Sync + 'static {
 
     /// Moves those that match back into their queue, oldest death first, `limit` at most: attempts
     /// from 0, history kept, `redrives` raised by one. Killed half-way, each is in one place or, at
-    /// worst, in both; never in neither. `moved` shorter than `limit`: none is left that matches.
+    /// worst, in both; never in neither. `moved` shorter than `limit`, and nothing in `stopped`: none
+    /// is left that matches.
     ///
     /// # Errors
-    /// Faults of the broker.
+    /// Faults of the broker, before anything has been moved.
     fn redrive(
         &self,
         filter: &DeadFilter,

@@ -198,7 +198,7 @@ impl DeadLetters for MemoryQueue {
     ) -> Result<Redriven, DeadLettersError> {
         self.shared.with(|state, now| {
             reachable(state)?;
-            Ok(Redriven { moved: state.redrive(filter, limit, now) })
+            Ok(Redriven::all(state.redrive(filter, limit, now)))
         })
     }
 

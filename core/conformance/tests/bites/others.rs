@@ -91,7 +91,7 @@ impl DeadLetters for BrokenDead {
     ) -> Result<Redriven, DeadLettersError> {
         if matches!(self.fault, Fault::DeletesFirst | Fault::RedrivesRenamed) {
             let letters = self.queue.main.list(filter, None, limit).await?;
-            return Ok(Redriven { moved: self.delete_and_move(letters).await });
+            return Ok(Redriven::all(self.delete_and_move(letters).await));
         }
         self.queue.main.redrive(&self.filter(filter), limit).await
     }

@@ -99,8 +99,8 @@ impl Redrive {
                 Some(pace) => pace.turns(CHUNK).await,
                 None => CHUNK,
             };
-            let moved = match queue.redrive(filter, limit).await {
-                Ok(redriven) => redriven.moved,
+            let (moved, stopped) = match queue.redrive(filter, limit).await {
+                Ok(redriven) => (redriven.moved, redriven.stopped),
                 Err(error) => return (total, Err(failed(error))),
             };
             total += moved.len();
@@ -108,6 +108,9 @@ impl Redrive {
             moved.iter().for_each(|letter| log(letter, queue.name()));
             let told =
                 moved.iter().try_for_each(|letter| self.audit("redrove", letter, queue.name()));
+            if let Some(error) = stopped {
+                return (total, Err(failed(error)));
+            }
             if told.is_err() || moved.len() < limit {
                 return (total, told);
             }
