@@ -2,12 +2,13 @@
 //!
 //! Payloads as types of your own, state that all calls share, and what an error means for its
 //! message: `?` retries it, `.permanent()?` makes it a dead letter at once.
+//!
+//! The same on each broker: `… --example typed_jobs -- --source kafka` (or `rabbitmq`, `sqs`).
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use forebay::{DeadFilter, DeadLetters, Failure, FailureExt, Job, Outgoing, Sink, Worker};
-use forebay_embedded::SourceOptions;
-use forebay_examples::{Folder, run_until_empty};
+use forebay_examples::{connect, run_until_done};
 use std::{
     collections::HashMap,
     error::Error,
@@ -49,20 +50,18 @@ async fn reserve(job: Job<Order, Stock>) -> Result<(), Failure> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let folder = Folder::from_args()?;
-    let queue = folder.queue("orders").await?;
+    let queue = connect("orders").await?;
     let orders = [("gate", 2), ("penstock", 1), ("perpetual motion machine", 1)];
     for (item, quantity) in orders {
         let order = serde_json::json!({ "item": item, "quantity": quantity });
-        queue.publish(&[Outgoing::new(order.to_string())]).await.remove(0)?;
+        queue.sink.publish(&[Outgoing::new(order.to_string())]).await.remove(0)?;
     }
 
     let stock: Stock = Arc::new(Mutex::new([("gate".into(), 10), ("penstock".into(), 3)].into()));
-    let source = queue.source(&SourceOptions::default());
-    let worker = Worker::builder(source).state(stock).handler(reserve).build()?;
-    run_until_empty(worker, &queue).await?;
+    let worker = Worker::builder(queue.source).state(stock).handler(reserve).build()?;
+    run_until_done(worker, orders.len() as u64).await?;
 
-    for letter in queue.list(&DeadFilter::default(), None, 10).await? {
+    for letter in queue.dead.list(&DeadFilter::default(), None, 10).await? {
         let why = letter.last_failure().map_or("", |note| &note.error);
         println!("dead ({}): {why}", letter.reason);
     }

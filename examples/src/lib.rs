@@ -1,14 +1,18 @@
-//! What the examples share: a place for the queue's file, and an end.
+//! What the examples share: a place for the queue's file, any broker instead of it, and an end.
 //!
 //! A worker runs until it is told to stop; an example should end by itself. So each of them runs its
-//! worker by [`run_until_empty`], where a service would just say `worker.run().await`. Everything
-//! else that an example needs is in its own file, in `examples/`.
+//! worker by [`run_until_empty`] or [`run_until_done`], where a service would just say
+//! `worker.run().await`. Everything else that an example needs is in its own file, in `examples/`.
 //!
 //! The Rust in the documentation's pages is compiled and run as doctests of this crate.
 
+mod source;
+
+pub use source::{Connection, connect};
+
 use forebay::{DrainReport, Invoke, Source, Worker};
 use forebay_embedded::{Queue, Store};
-use std::{env, error::Error, future, path::PathBuf, time::Duration};
+use std::{error::Error, future, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 
 /// How often the queue is asked whether it is empty.
@@ -28,7 +32,7 @@ impl Folder {
     /// # Errors
     /// When it cannot be made.
     pub fn from_args() -> std::io::Result<Self> {
-        if let Some(path) = env::args_os().nth(1).map(PathBuf::from) {
+        if let Some(path) = source::folder().map(PathBuf::from) {
             std::fs::create_dir_all(&path)?;
             return Ok(Self { path, _temporary: None });
         }
@@ -70,6 +74,33 @@ pub async fn run_until_empty<S: Source, I: Invoke>(
     tokio::select! {
         report = worker.run() => Ok(report?),
         failed = emptied => failed,
+    }
+}
+
+/// Runs a worker until it is done with so many messages, for good or for ill, or Ctrl-C, and drains it.
+/// Any broker will do: the worker counts, and nobody needs to be asked what is left.
+///
+/// # Errors
+/// Whatever ends the worker.
+pub async fn run_until_done<S: Source, I: Invoke>(
+    worker: Worker<S, I>,
+    messages: u64,
+) -> Result<DrainReport, Box<dyn Error>> {
+    let control = worker.control();
+    let done = async {
+        loop {
+            let counts = control.status().counts;
+            if counts.acked + counts.dead + counts.dropped >= messages {
+                break;
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        control.drain();
+        future::pending().await
+    };
+    tokio::select! {
+        report = worker.run() => Ok(report?),
+        never = done => never,
     }
 }
 

@@ -66,6 +66,10 @@ fn config_keys() -> BTreeSet<String> {
         let text = fs::read_to_string(&file).unwrap();
         let (text, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
         for item in text.split("Deserialize)]").skip(1) {
+            let is_enum = item.find("enum ").is_some_and(|at| !item[..at].contains("struct "));
+            if is_enum {
+                continue;
+            }
             let body = item.split_once("struct ").and_then(|(_, rest)| rest.split_once('{'));
             let Some((fields, _)) = body.and_then(|(_, rest)| rest.split_once('}')) else {
                 continue;
