@@ -362,6 +362,29 @@ async fn what_a_long_poll_brings_after_the_close_is_given_back() {
     assert!(error.contains("comes back when its lease ends"), "{error}");
 }
 
+/// A connection on which nothing comes any more, neither data nor its end, is noticed by its silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_connection_is_noticed() {
+    let own = Own::new(Emulator::Fauxqs, false, |o| o).await;
+    publish(&own.queue, &[Outgoing::new("x")]).await;
+    let source = own.source().await;
+    let out = receive(&source, 1).await.remove(0);
+    own.proxy.half_open(true);
+    let start = Instant::now();
+    let ack = [settlement(&out, Verdict::Ack)];
+    match source.settle(&ack).await.remove(0) {
+        Err(SettleError::Unavailable(error)) => {
+            assert!(error.to_string().contains("did not answer"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(start.elapsed() < Duration::from_secs(12), "after {:?}", start.elapsed());
+    own.proxy.half_open(false);
+    source.settle(&ack).await.remove(0).expect("it goes on");
+    publish(&own.queue, &[Outgoing::new("y")]).await;
+    assert_eq!(text(&receive(&source, 1).await.remove(0)), "y");
+}
+
 /// SQS reports success for deleting with the handle of a hand-out that has ended. We do not.
 #[tokio::test]
 async fn a_verdict_after_the_lease_is_stale_though_sqs_would_take_it() {
