@@ -141,15 +141,17 @@ pub(crate) struct RawQueue {
 /// The names of the brokers' tables.
 pub(crate) const BROKERS: [&str; 4] = ["embedded", "kafka", "rabbitmq", "sqs"];
 
+/// Which of them are part of this program.
+const BUILT_IN: [bool; BROKERS.len()] = [
+    cfg!(feature = "embedded"),
+    cfg!(feature = "kafka"),
+    cfg!(feature = "rabbitmq"),
+    cfg!(feature = "sqs"),
+];
+
 /// Whether a broker's adapter is part of this program.
 pub(crate) fn is_built_in(broker: &str) -> bool {
-    match broker {
-        "embedded" => cfg!(feature = "embedded"),
-        "kafka" => cfg!(feature = "kafka"),
-        "rabbitmq" => cfg!(feature = "rabbitmq"),
-        "sqs" => cfg!(feature = "sqs"),
-        _ => false,
-    }
+    BROKERS.iter().zip(BUILT_IN).any(|(name, built_in)| *name == broker && built_in)
 }
 
 impl RawQueue {

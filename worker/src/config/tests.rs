@@ -287,8 +287,8 @@ fn a_topic_is_described_without_its_secrets() {
         "kafka: b:1, topic `t`, group `forebay-t`, over TLS, as u"
     );
     assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
-    let ordered = format!("brokers = 'b:1'\ntopic = 't'\n[worker]\nordered = true");
-    let described = source("kafka", &ordered).unwrap().settings.source.describe();
+    let ordered = "brokers = 'b:1'\ntopic = 't'\n[worker]\nordered = true";
+    let described = source("kafka", ordered).unwrap().settings.source.describe();
     assert!(described.contains("in order by key"), "{described}");
     for (keys, expected) in [
         ("brokers = 'b:1'", "conf/w.toml:1: source.kafka: `topic` is missing"),

@@ -79,6 +79,7 @@ pub(crate) struct WindowConfig {
 }
 
 /// What a worker is like unless its config says so.
+#[derive(Clone, Copy)]
 pub(super) struct Usual {
     /// How many calls may run at once.
     pub(super) concurrency: Concurrency,
