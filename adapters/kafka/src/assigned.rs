@@ -26,6 +26,9 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+/// How many times of messages that are done may be kept.
+const TIMES: usize = 1024;
+
 /// A message that was read and is not out.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
@@ -78,7 +81,7 @@ pub(crate) struct Assigned {
     copies: HashMap<i64, Arc<Copy>>,
     /// How many are out.
     pub(crate) out: usize,
-    /// Since when each offset has been due, ascending; cut off below the lowest that is open.
+    /// Since when each offset has been due, ascending. What is done is in it for a while.
     since: VecDeque<(i64, SystemTime)>,
     /// Whether it is being taken away.
     leaving: bool,
@@ -157,6 +160,7 @@ impl Assigned {
             return None;
         }
         self.since.extend(due_at.or(since).map(|since| (offset, since)));
+        self.forget_times();
         self.bytes += message.size();
         let kept = Kept { offset, hand: 0, message };
         if let Some(due) = due.filter(|due| *due > now) {
@@ -330,6 +334,15 @@ impl Assigned {
 
     pub(crate) const fn is_leaving(&self) -> bool {
         self.leaving
+    }
+
+    /// Behind one message that is stuck, what is done must not pile up. Each time costs what was read
+    /// since the last.
+    fn forget_times(&mut self) {
+        if self.since.len() > 2 * self.ledger.incomplete() + TIMES {
+            let ledger = &self.ledger;
+            self.since.retain(|(offset, _)| ledger.is_open(*offset));
+        }
     }
 
     /// Forgets times that nobody will ask for.

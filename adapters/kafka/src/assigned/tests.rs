@@ -13,7 +13,8 @@ fn read(assigned: &mut Assigned, offset: i64, key: &'static str, now: Instant) {
     let mut message = Message::new(offset.cast_unsigned(), "x");
     message.key = Some(Bytes::from_static(key.as_bytes()));
     let message = Arc::new(message);
-    let read = Read { offset, message, due: None, since: None, carried_death: None };
+    let since = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(offset.unsigned_abs()));
+    let read = Read { offset, message, due: None, since, carried_death: None };
     assert!(assigned.read(read, None, now).is_none());
 }
 
@@ -97,4 +98,22 @@ fn a_partition_that_leaves_takes_nothing_back_and_counts_once() {
     assert!(matches!(assigned.done(1), Standing::Current));
     assert_eq!((assigned.ready(), assigned.out), (0, 0));
     assert_eq!(assigned.ledger.next(), 0);
+}
+
+/// A handler that hangs, while a hundred thousand messages behind it come and go.
+#[test]
+fn what_is_done_behind_a_stuck_message_takes_no_memory() {
+    let (mut assigned, now) = (assigned(Order::None), Instant::now());
+    for offset in 0..100_000 {
+        read(&mut assigned, offset, "a", now);
+        let kept = assigned.take().unwrap();
+        if ![0, 70_000].contains(&kept.offset) {
+            assert!(matches!(assigned.done(offset), Standing::Current));
+        }
+        assert!(assigned.since.len() < 2 * TIMES, "{} at {offset}", assigned.since.len());
+    }
+    let since = |millis| Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+    assert_eq!(assigned.oldest(), since(0));
+    assigned.done(0);
+    assert_eq!(assigned.oldest(), since(70_000));
 }
