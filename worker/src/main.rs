@@ -12,6 +12,9 @@
 //! status     the live line on a terminal; logging writes around it
 //! ```
 
+#[cfg(not(any(feature = "embedded", feature = "kafka", feature = "rabbitmq", feature = "sqs")))]
+compile_error!("choose a broker at least: --features embedded, kafka, rabbitmq or sqs");
+
 mod assemble;
 mod bridge;
 mod brokers;

@@ -23,9 +23,9 @@ pub(crate) use bridge::BridgeConfig;
 pub(crate) use codes::{Codes, Meaning};
 pub(crate) use document::{Document, Lines};
 pub(crate) use error::{ConfigError, nearest, quoted_list};
-pub(crate) use handler::{
-    CommandConfig, HandlerConfig, HttpConfig, Param, SqliteConfig, StdoutConfig, StdoutFormat,
-};
+pub(crate) use handler::{CommandConfig, HandlerConfig, HttpConfig, StdoutConfig, StdoutFormat};
+#[cfg(feature = "embedded")]
+pub(crate) use handler::{Param, SqliteConfig};
 pub(crate) use log::{LogConfig, LogFormat};
 #[cfg_attr(
     not(all(feature = "embedded", feature = "kafka", feature = "rabbitmq", feature = "sqs")),

@@ -2,11 +2,17 @@
 
 mod command;
 mod http;
+#[cfg_attr(
+    not(feature = "embedded"),
+    allow(dead_code, reason = "it is checked, and then refused: nobody runs it")
+)]
 mod sqlite;
 
 pub(crate) use command::CommandConfig;
 pub(crate) use http::HttpConfig;
-pub(crate) use sqlite::{Param, SqliteConfig};
+#[cfg(feature = "embedded")]
+pub(crate) use sqlite::Param;
+pub(crate) use sqlite::SqliteConfig;
 
 use super::{
     Concurrency,
