@@ -27,7 +27,7 @@ pub use breaker::{Breaker, BreakerCause, BreakerSettings, BreakerState, BreakerT
 pub use concurrency::{AimdSettings, Concurrency, Gradient2Settings, LimitCause, LimitChange};
 pub use error::PolicyError;
 pub use fuse::{Fuse, FuseAnswer, FuseEvent, FuseSettings, FuseState, FuseTransition};
-pub use lanes::{After, LaneToken, Lanes, Push, WAIT_MAX};
+pub use lanes::{After, Item, LaneToken, Lanes, Push, WAIT_MAX};
 pub use lease::{LeaseBook, LeaseEnd, LeaseFate};
 pub use ledger::{AssignNote, Commit, Done, Ledger, METADATA_LIMIT, Received};
 pub use lifecycle::{Lifecycle, Phase};

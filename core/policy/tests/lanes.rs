@@ -1,6 +1,6 @@
 //! Lanes against a source that gives back what it was given in any order it likes.
 
-use forebay_policy::{After, LaneToken, Lanes, Moment, Push};
+use forebay_policy::{After, Item, LaneToken, Lanes, Moment, Push};
 use proptest::prelude::*;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,51 @@ const KEYS: usize = 3;
 const PER_KEY: usize = 2 * CAP;
 
 /// A message: its key, and its place in the order of that key.
-type Item = (usize, usize);
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Message(usize, usize);
+
+impl Item for Message {
+    type Key = usize;
+    type KeyRef<'a> = usize;
+    type Id = Self;
+
+    fn key(&self) -> Option<usize> {
+        Some(self.0)
+    }
+
+    fn id(&self) -> Self {
+        *self
+    }
+
+    fn is(&self, id: &Self) -> bool {
+        self == id
+    }
+}
+
+/// A message whose identity repeats on purpose, so that what is awaited does come.
+#[derive(Debug, PartialEq)]
+struct Alike {
+    key: Option<usize>,
+    number: usize,
+}
+
+impl Item for Alike {
+    type Key = usize;
+    type KeyRef<'a> = usize;
+    type Id = usize;
+
+    fn key(&self) -> Option<usize> {
+        self.key
+    }
+
+    fn id(&self) -> usize {
+        self.number % 7
+    }
+
+    fn is(&self, id: &usize) -> bool {
+        self.id() == *id
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -39,13 +83,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 struct World {
-    lanes: Lanes<usize, Item, Item>,
+    lanes: Lanes<Message>,
     fresh: [usize; KEYS],
     /// The lowest of each key that is not done.
     finished: [usize; KEYS],
     /// With the source, to come again.
-    away: Vec<Item>,
-    running: Vec<(LaneToken, Item)>,
+    away: Vec<Message>,
+    running: Vec<(LaneToken, Message)>,
     now: Moment,
 }
 
@@ -61,8 +105,8 @@ impl World {
         }
     }
 
-    fn push(&mut self, item: Item) {
-        if let Push::TurnedAway(item) = self.lanes.push(Some(item.0), item, item) {
+    fn push(&mut self, item: Message) {
+        if let Push::TurnedAway(item) = self.lanes.push(item) {
             self.away.push(item);
         }
     }
@@ -75,7 +119,7 @@ impl World {
         }
     }
 
-    fn take_running(&mut self, which: usize) -> Option<(LaneToken, Item)> {
+    fn take_running(&mut self, which: usize) -> Option<(LaneToken, Message)> {
         let len = self.running.len();
         (len > 0).then(|| self.running.swap_remove(which % len))
     }
@@ -92,7 +136,7 @@ impl World {
         match step {
             Step::Fresh(key) if self.fresh[key] < PER_KEY => {
                 self.fresh[key] += 1;
-                self.push((key, self.fresh[key] - 1));
+                self.push(Message(key, self.fresh[key] - 1));
             }
             Step::Redeliver(which) if !self.away.is_empty() => {
                 let item = self.away.swap_remove(which % self.away.len());
@@ -156,7 +200,7 @@ proptest! {
         steps in prop::collection::vec((0u8..9, 0usize..4, any::<bool>()), 0..200),
     ) {
         let mut lanes = Lanes::keyed_with(2, Duration::from_millis(8));
-        let mut running: Vec<(LaneToken, usize)> = Vec::new();
+        let mut running: Vec<(LaneToken, Alike)> = Vec::new();
         let (mut now, mut next, mut inside) = (Moment::ZERO, 0, BTreeMap::new());
         for (kind, which, flag) in steps {
             now = now + Duration::from_millis(1);
@@ -164,26 +208,25 @@ proptest! {
             match kind {
                 0..=2 => {
                     next += 1;
-                    // Identities repeat on purpose, so that what is awaited does come.
-                    match lanes.push((which > 0).then_some(which), next % 7, next) {
+                    match lanes.push(Alike { key: (which > 0).then_some(which), number: next }) {
                         Push::Queued => drop(inside.insert(next, ())),
-                        Push::TurnedAway(item) => prop_assert_eq!(item, next),
+                        Push::TurnedAway(item) => prop_assert_eq!(item.number, next),
                     }
                 }
                 3 | 4 => running.extend(lanes.pop()),
                 5 if !running.is_empty() => {
                     let (token, item) = running.remove(which % running.len());
-                    let after = if flag { After::Await(item % 7) } else { After::Next };
+                    let after = if flag { After::Await(item.id()) } else { After::Next };
                     lanes.done(token, after, || now);
-                    inside.remove(&item);
+                    inside.remove(&item.number);
                 }
                 6 => out = lanes.expire_waits(now),
-                7 => out = lanes.remove_where(|item| item % 4 == which),
+                7 => out = lanes.remove_where(|item| item.number % 4 == which),
                 8 => out = lanes.drain(),
                 _ => {}
             }
             for item in out {
-                prop_assert_eq!(inside.remove(&item), Some(()));
+                prop_assert_eq!(inside.remove(&item.number), Some(()));
             }
             lanes.invariants();
             prop_assert_eq!(lanes.len() + running.len(), inside.len());
@@ -192,14 +235,14 @@ proptest! {
 
     #[test]
     fn without_order_it_is_a_queue(steps in prop::collection::vec(0u8..4, 0..100)) {
-        let mut lanes = Lanes::<usize, usize, usize>::unordered();
+        let mut lanes = Lanes::unordered();
         let (mut model, mut next) = (std::collections::VecDeque::new(), 0);
         for step in steps {
             match step {
                 0 | 1 => {
                     next += 1;
-                    prop_assert_eq!(lanes.push(Some(1), next, next), Push::Queued);
-                    model.push_back(next);
+                    prop_assert_eq!(lanes.push(Message(1, next)), Push::Queued);
+                    model.push_back(Message(1, next));
                 }
                 _ => {
                     let popped = lanes.pop();

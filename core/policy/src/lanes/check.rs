@@ -1,12 +1,15 @@
 //! What must hold of the lanes at any time.
 
-use super::keyed::{Keyed, State, Wait};
-use std::hash::Hash;
+use super::{
+    Item,
+    keyed::{IDLE_MIN, Keyed, State},
+};
+use crate::arena::NIL;
+use std::collections::HashSet;
 
-impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
+impl<T: Item> Keyed<T> {
     /// What can be checked in O(1); all the rest is in [`Self::invariants`].
     pub(super) fn check(&self) {
-        debug_assert!(self.ready.len() <= self.parked.len());
         debug_assert_eq!(self.table.len(), self.lanes.len());
         debug_assert!(
             self.unstamped.len() + self.waits.len() + self.idle.len() <= self.lanes.len()
@@ -18,36 +21,38 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
         self.lanes.check(&self.unstamped);
         self.lanes.check(&self.waits);
         self.lanes.check(&self.idle);
-        self.parked.check(&self.ready);
-        let mut parked = self.ready.len();
-        let (mut waiting, mut idle) = (0, 0);
+        let heads: Vec<u32> =
+            self.ready.iter().map(|(at, _)| *at).filter(|&at| at != NIL).collect();
+        let first: HashSet<u32> = heads.iter().copied().collect();
+        assert_eq!(first.len(), heads.len(), "one message of a lane is in the line");
+        let (mut behind, mut waiting, mut idle) = (0, 0, 0);
         for at in self.lanes.indices() {
             let lane = &self.lanes[at];
-            self.parked.check(&lane.queue);
-            parked += lane.queue.len();
-            waiting += usize::from(lane.wait != Wait::No);
-            assert!(self.parked.walk(&lane.queue).all(|item| self.parked[item].lane == at));
-            assert!(lane.away.len() <= 2 * self.cap, "more is remembered than there is room for");
+            self.behind.check(&lane.queue);
+            behind += lane.queue.len();
             let found = self.table.find(lane.hash, |&other| self.lanes[other].key == lane.key);
             assert_eq!(found, Some(&at), "a key leads to its own lane");
-            match &lane.state {
-                State::Ready(first) => assert_eq!(self.parked[*first].lane, at),
-                State::Running(_) | State::Waiting(_) => {}
-                State::Empty => assert!(lane.queue.is_empty() && !lane.away.is_empty()),
+            assert_eq!(first.contains(&at), lane.state == State::Ready);
+            let (mut awaited, mut away) = (false, false);
+            if let Some(absent) = &lane.absent {
+                waiting += 1;
+                (awaited, away) = (absent.awaited.is_some(), !absent.away.is_empty());
+                assert!(awaited || away, "a lane waits just when it expects something");
+                assert!(absent.away.len() <= 2 * self.cap, "more is remembered than has room");
+            }
+            assert_eq!(awaited, lane.state == State::Waiting);
+            match lane.state {
+                State::Ready | State::Running | State::Waiting => {}
+                State::Empty => assert!(lane.queue.is_empty() && away),
                 State::Idle => {
-                    assert!(lane.queue.is_empty() && lane.away.is_empty());
+                    assert!(lane.queue.is_empty() && lane.absent.is_none());
                     idle += 1;
                 }
             }
-            let expects = !lane.away.is_empty() || matches!(lane.state, State::Waiting(_));
-            assert_eq!(
-                lane.wait != Wait::No,
-                expects,
-                "a lane waits just when it expects something"
-            );
         }
-        assert_eq!(parked, self.parked.len(), "every parked message is in one list");
+        assert_eq!(behind, self.behind.len(), "every parked message is in one list");
         assert_eq!(idle, self.idle.len());
+        assert!(idle <= IDLE_MIN + self.live_keys(), "more lanes are kept than are of use");
         assert_eq!(waiting, self.unstamped.len() + self.waits.len());
     }
 }

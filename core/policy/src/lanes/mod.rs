@@ -44,7 +44,7 @@ mod waits;
 
 use crate::{Moment, arena::NIL};
 use keyed::Keyed;
-use std::{collections::VecDeque, hash::Hash, time::Duration};
+use std::{collections::VecDeque, fmt, hash::Hash, time::Duration};
 
 /// How long a lane waits for a message to come back, unless told otherwise: twice what an ordered
 /// retry may take in all, so that a slow broker is not mistaken for a lost message.
@@ -77,19 +77,44 @@ pub enum After<Id> {
 #[must_use = "a lane goes on only when its token comes back"]
 pub struct LaneToken(u32);
 
-/// Messages in hand that have not started, in lanes by key. See the module's documentation.
-///
-/// `K` is the key, `Id` what makes a message the same when it comes back, `T` the message.
-#[derive(Debug)]
-pub struct Lanes<K, Id, T>(Kind<K, Id, T>);
+/// What lanes ask of a message.
+pub trait Item {
+    /// What orders it, as a lane keeps it.
+    type Key: PartialEq;
+    /// The same, as a message shows it: so that only a new lane needs a copy.
+    type KeyRef<'a>: Hash + PartialEq<Self::Key> + Into<Self::Key>
+    where
+        Self: 'a;
+    /// What makes it the same message when it comes back.
+    type Id;
 
-#[derive(Debug)]
-enum Kind<K, Id, T> {
-    Plain(VecDeque<T>),
-    Keyed(Box<Keyed<K, Id, T>>),
+    /// Its key; `None`: it waits for nobody.
+    fn key(&self) -> Option<Self::KeyRef<'_>>;
+    /// Its identity. Asked for only when it goes back to its source.
+    fn id(&self) -> Self::Id;
+    /// Whether that is its identity.
+    fn is(&self, id: &Self::Id) -> bool;
 }
 
-impl<K: Hash + Eq, Id: Eq, T> Lanes<K, Id, T> {
+/// Messages in hand that have not started, in lanes by key. See the module's documentation.
+pub struct Lanes<T: Item>(Kind<T>);
+
+enum Kind<T: Item> {
+    Plain(VecDeque<T>),
+    Keyed(Box<Keyed<T>>),
+}
+
+impl<T: Item> fmt::Debug for Lanes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes")
+            .field("len", &self.len())
+            .field("ready_len", &self.ready_len())
+            .field("live_keys", &self.live_keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Item> Lanes<T> {
     /// Lanes by key, each parking up to `cap` messages (at least 1) besides the one that runs, and
     /// waiting at most [`WAIT_MAX`] for a message to come back.
     #[must_use]
@@ -111,13 +136,13 @@ impl<K: Hash + Eq, Id: Eq, T> Lanes<K, Id, T> {
     }
 
     /// Takes a message in, behind the others of its key.
-    pub fn push(&mut self, key: Option<K>, id: Id, item: T) -> Push<T> {
+    pub fn push(&mut self, item: T) -> Push<T> {
         match &mut self.0 {
             Kind::Plain(queue) => {
                 queue.push_back(item);
                 Push::Queued
             }
-            Kind::Keyed(lanes) => lanes.push(key, id, item),
+            Kind::Keyed(lanes) => lanes.push(item),
         }
     }
 
@@ -140,7 +165,7 @@ impl<K: Hash + Eq, Id: Eq, T> Lanes<K, Id, T> {
 
     /// Ends the run of a popped message. `now` is asked only when the lane begins to wait.
     #[expect(clippy::needless_pass_by_value, reason = "a token is used once")]
-    pub fn done(&mut self, token: LaneToken, after: After<Id>, now: impl FnOnce() -> Moment) {
+    pub fn done(&mut self, token: LaneToken, after: After<T::Id>, now: impl FnOnce() -> Moment) {
         if let Kind::Keyed(lanes) = &mut self.0 {
             lanes.done(token.0, after, now);
         }
@@ -160,7 +185,7 @@ impl<K: Hash + Eq, Id: Eq, T> Lanes<K, Id, T> {
 
     /// Expects no longer what went back to its source and will not come again, as its source has said:
     /// those of `key` whose identity `which` names. The lane goes on with what is parked behind.
-    pub fn forget(&mut self, key: &K, which: impl Fn(&Id) -> bool) {
+    pub fn forget(&mut self, key: &T::KeyRef<'_>, which: impl Fn(&T::Id) -> bool) {
         if let Kind::Keyed(lanes) = &mut self.0 {
             lanes.forget(key, which);
         }
@@ -217,7 +242,7 @@ impl<K: Hash + Eq, Id: Eq, T> Lanes<K, Id, T> {
     pub fn ready_len(&self) -> usize {
         match &self.0 {
             Kind::Plain(queue) => queue.len(),
-            Kind::Keyed(lanes) => lanes.ready_len(),
+            Kind::Keyed(lanes) => lanes.ready.len(),
         }
     }
 

@@ -1,34 +1,34 @@
 //! Taking parked messages out of the lanes other than by starting them.
 
-use super::keyed::{Keyed, Parked, State, Wait};
-use crate::arena::{Arena, List, NIL};
-use std::hash::Hash;
+use super::{
+    Item,
+    keyed::{Keyed, State},
+};
+use crate::arena::NIL;
 
-impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
+impl<T: Item> Keyed<T> {
     pub(super) fn remove_where(&mut self, mut which: impl FnMut(&T) -> bool) -> Vec<T> {
-        let mut picked = |parked: &Arena<Parked<Id, T>>, list: &List| -> Vec<u32> {
-            parked.walk(list).filter(|&at| which(&parked[at].item)).collect()
-        };
-        let heads = picked(&self.parked, &self.ready);
-        let mut queued = Vec::new();
-        for lane in self.lanes.indices() {
-            queued.extend(picked(&self.parked, &self.lanes[lane].queue));
-        }
-        let mut removed = Vec::with_capacity(heads.len() + queued.len());
+        let mut removed = Vec::new();
         let mut headless = Vec::new();
-        for at in heads {
-            self.parked.unlink(&mut self.ready, at);
-            let Parked { lane, item, .. } = self.parked.remove(at);
-            removed.push(item);
-            headless.extend(Some(lane).filter(|&lane| lane != NIL));
+        for (at, item) in std::mem::take(&mut self.ready) {
+            if which(&item) {
+                removed.push(item);
+                headless.extend(Some(at).filter(|&at| at != NIL));
+            } else {
+                self.ready.push_back((at, item));
+            }
         }
-        for at in queued {
-            let lane = self.parked[at].lane;
-            self.parked.unlink(&mut self.lanes[lane].queue, at);
-            removed.push(self.parked.remove(at).item);
+        let mut queued = Vec::new();
+        for at in self.lanes.indices() {
+            let queue = self.behind.walk(&self.lanes[at].queue);
+            queued.extend(queue.filter(|&item| which(&self.behind[item])).map(|item| (at, item)));
         }
-        for lane in headless {
-            self.go_on(lane);
+        for (at, item) in queued {
+            self.behind.unlink(&mut self.lanes[at].queue, item);
+            removed.push(self.behind.remove(item));
+        }
+        for at in headless {
+            self.go_on(at);
         }
         self.check();
         removed
@@ -37,19 +37,20 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
     pub(super) fn drain(&mut self) -> Vec<T> {
         let mut drained = Vec::with_capacity(self.len());
         let mut ids = Vec::new();
-        while let Some(at) = self.parked.pop_front(&mut self.ready) {
-            let Parked { lane, id, item } = self.parked.remove(at);
-            drained.push(item);
-            if let Some(id) = id {
-                self.lanes[lane].state = State::Empty;
-                ids.push(id);
-                self.drain_queue(lane, &mut ids, &mut drained);
+        while let Some((at, item)) = self.ready.pop_front() {
+            if at == NIL {
+                drained.push(item);
+            } else {
+                ids.push(item.id());
+                drained.push(item);
+                self.lanes[at].state = State::Empty;
+                self.drain_queue(at, &mut ids, &mut drained);
             }
         }
         // What is left is parked behind a message that runs or is awaited.
         let behind: Vec<u32> = self.lanes.indices().collect();
-        for lane in behind {
-            self.drain_queue(lane, &mut ids, &mut drained);
+        for at in behind {
+            self.drain_queue(at, &mut ids, &mut drained);
         }
         self.check();
         drained
@@ -57,20 +58,21 @@ impl<K: Hash + Eq, Id: Eq, T> Keyed<K, Id, T> {
 
     /// Drains a lane's queue. What was drained, `ids` and the queue, is away from now on, before
     /// all that was away already.
-    fn drain_queue(&mut self, at: u32, ids: &mut Vec<Id>, drained: &mut Vec<T>) {
+    fn drain_queue(&mut self, at: u32, ids: &mut Vec<T::Id>, drained: &mut Vec<T>) {
         let lane = &mut self.lanes[at];
-        while let Some(parked) = self.parked.pop_front(&mut lane.queue) {
-            let Parked { id, item, .. } = self.parked.remove(parked);
+        while let Some(parked) = self.behind.pop_front(&mut lane.queue) {
+            let item = self.behind.remove(parked);
+            ids.push(item.id());
             drained.push(item);
-            ids.extend(id);
         }
         if ids.is_empty() {
             return;
         }
+        let most = 2 * self.cap;
+        let absent = self.expect(at, None);
         for id in ids.drain(..).rev() {
-            lane.away.push_front(id);
+            absent.away.push_front(id);
         }
-        lane.away.truncate(2 * self.cap);
-        self.wait(at, Wait::Unstamped);
+        absent.away.truncate(most);
     }
 }

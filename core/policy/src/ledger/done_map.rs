@@ -9,7 +9,11 @@
 //! The idea of keeping completions beyond the commit in its metadata is that of Confluent's parallel
 //! consumer (`OffsetMapCodecManager`); the format is our own.
 
-use super::{encoding, note::AssignNote, runs::Runs};
+use super::{
+    encoding::{self, Growth},
+    note::AssignNote,
+    runs::Runs,
+};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use std::ops::Range;
 
@@ -32,15 +36,20 @@ impl DoneMap {
 }
 
 /// Writes the map of a commit at the first of the `open` runs, where all else below `end` is done.
-/// Empty if nothing is done beyond it; `None` if it takes more than `limit` bytes.
-pub(super) fn write(open: &Runs, end: i64, limit: usize) -> Option<String> {
+/// Empty if nothing is done beyond it; `None` if it takes more than `limit` bytes. With it, how it may
+/// grow.
+pub(super) fn write(open: &Runs, end: i64, limit: usize) -> (Option<String>, Growth) {
     let lengths = lengths(open, end);
     let Some(base) = open.first().filter(|_| !lengths.is_empty()) else {
-        return Some(String::new());
+        return (Some(String::new()), Growth::default());
     };
-    let room = limit.checked_sub(text(base, &[]).len())?;
-    let raw = encoding::encode(&lengths, room / 4 * 3)?;
-    Some(text(base, &raw))
+    let raw = encoding::encode(&lengths, room(base, limit));
+    (raw.map(|raw| text(base, &raw)), Growth::of(&lengths))
+}
+
+/// How many bytes a map may take before it is text.
+pub(super) fn room(base: i64, limit: usize) -> usize {
+    limit.saturating_sub(text(base, &[]).len()) / 4 * 3
 }
 
 /// Reads what a commit at `committed` has in its metadata. Never panics, whatever is there.

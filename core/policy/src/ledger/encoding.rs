@@ -29,6 +29,31 @@ pub(super) fn encode(lengths: &[u64], limit: usize) -> Option<Vec<u8>> {
         .filter(|shortest| shortest.len() <= limit)
 }
 
+/// What bounds the size of lengths whose open offsets may become done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Growth {
+    nibbles: usize,
+    bytes: usize,
+}
+
+impl Growth {
+    pub(super) fn of(lengths: &[u64]) -> Self {
+        Self { nibbles: nibbles(lengths).len(), bytes: bytes(lengths).len() }
+    }
+
+    /// How many bytes it can take at most, whichever of `open` offsets become done, where all known
+    /// offsets span so many.
+    ///
+    /// However a length of n is divided, its parts take n nibbles, or n bytes, at most; and what has
+    /// been done grows, by n, by no more than those. A bitset takes what its span takes.
+    pub(super) fn at_most(self, open: usize, span: u64) -> usize {
+        let nibbles = self.nibbles.saturating_add(open.div_ceil(2));
+        let bytes = self.bytes.saturating_add(open);
+        let bitset = usize::try_from(span.div_ceil(8)).unwrap_or(usize::MAX).saturating_add(1);
+        nibbles.min(bytes).min(bitset)
+    }
+}
+
 /// Reads lengths back. `None` for anything that [`encode`] cannot have written.
 pub(super) fn decode(raw: &[u8]) -> Option<Vec<u64>> {
     let (&tag, raw) = raw.split_first()?;

@@ -35,6 +35,7 @@ mod runs;
 
 pub use note::AssignNote;
 
+use encoding::Growth;
 use runs::Runs;
 
 /// What Kafka takes as metadata of a commit, unless the broker's `offset.metadata.max.bytes` says
@@ -100,10 +101,16 @@ pub struct Ledger {
     /// The size of the map when it was last measured, and how much has changed since: completions,
     /// and gaps.
     measured: usize,
+    growth: Growth,
     since_measured: usize,
+    /// Whether the last answer was that no more may be received.
+    stopped: bool,
 }
 
 impl Ledger {
+    /// So many may be received before [`Ledger::may_receive`] is asked again.
+    pub const AHEAD: usize = 256;
+
     /// A ledger for an assignment with this epoch, from the partition's last commit: its offset, if
     /// there is one, and its metadata.
     #[must_use]
@@ -127,7 +134,9 @@ impl Ledger {
             sent: None,
             confirmed: floor.map(|offset| (offset, 0)),
             measured: 0,
+            growth: Growth::default(),
             since_measured: 0,
+            stopped: false,
         };
         let note = match (floor, metadata) {
             (None, _) => AssignNote::NoCommit,
@@ -241,25 +250,39 @@ impl Ledger {
         }
     }
 
-    /// Whether more should be read: not while the done map fills three quarters of its limit. What
-    /// is in flight goes on, and as the lowest of it completes, the map shrinks.
+    /// Whether more should be read, [`Ledger::AHEAD`] at most before it is asked again: not while the done map
+    /// fills three quarters of its limit, nor while it might grow beyond the limit, should just the
+    /// wrong ones of those in flight complete first. What is in flight goes on, and as the lowest of
+    /// it completes, the map shrinks.
     ///
     /// What the map of the last owner knows may always be read again: that only shrinks it.
     pub fn may_receive(&mut self) -> bool {
         if self.fenced || self.limit == 0 {
             return !self.fenced;
         }
-        if self.last + 1 < self.high {
+        // With nothing in flight, nothing would ever make room.
+        if self.last + 1 < self.high || self.in_flight == 0 {
             return true;
         }
-        let threshold = self.limit / 4 * 3;
-        // A completion or a gap adds two lengths: four bytes and their share of base64, unless they
-        // are very long. Only where that might be too much, the map is measured again.
-        let at_most = self.measured + 6 * self.since_measured;
-        if at_most >= threshold && self.since_measured > 0 {
+        if self.is_full() && self.since_measured > 0 {
             self.measure();
         }
-        self.measured < threshold
+        self.stopped = self.is_full();
+        !self.stopped
+    }
+
+    /// Whether the map may be too large, by what was measured last and has changed since.
+    fn is_full(&self) -> bool {
+        // A completion or a gap adds two lengths: four bytes and their share of base64, unless they
+        // are very long.
+        if self.measured + 6 * self.since_measured >= self.limit / 4 * 3 {
+            return true;
+        }
+        // Once stopped, it is for more than a moment.
+        let ahead = if self.stopped { 4 * Self::AHEAD } else { Self::AHEAD };
+        let open = self.in_flight + ahead + 2 * self.since_measured;
+        let at_most = self.growth.at_most(open, self.gap() + ahead as u64);
+        at_most > done_map::room(self.next(), self.limit)
     }
 
     /// The assignment is over: nothing counts any more, and nothing is committed.
@@ -298,6 +321,13 @@ impl Ledger {
         self.open.contains(offset)
     }
 
+    /// Whether something is done beyond the commit and this commit's metadata does not say so: a
+    /// restart would repeat it.
+    #[must_use]
+    pub fn is_unmapped(&self, commit: &Commit) -> bool {
+        commit.metadata.is_empty() && self.gap() > self.outstanding()
+    }
+
     /// How many offsets below the high water are not done: in flight, or owed by the last owner.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
@@ -306,9 +336,9 @@ impl Ledger {
 
     /// Writes the map and notes its size; one that has no room counts as filling it.
     fn measure(&mut self) -> Option<String> {
-        let map = done_map::write(&self.open, self.high, self.limit);
+        let (map, growth) = done_map::write(&self.open, self.high, self.limit);
         self.measured = map.as_ref().map_or(self.limit, String::len);
-        self.since_measured = 0;
+        (self.growth, self.since_measured) = (growth, 0);
         map
     }
 

@@ -224,3 +224,57 @@ fn a_map_without_room_is_left_out() {
         assert!(ledger.may_receive());
     }
 }
+
+/// Thousands in flight when receiving stops, and every second of them completes first: three quarters
+/// full may be too late to stop.
+#[test]
+fn what_is_in_flight_always_has_room() {
+    const WAITING: i64 = 10_000;
+    let mut ledger = ledger(Some(0), None);
+    let mut next = 0;
+    // One is stuck, all behind it is done. A bitset has no room for that, lengths have.
+    while next < 40_000 {
+        receive(&mut ledger, next..next + 100);
+        finish(&mut ledger, next.max(1)..next + 100);
+        next += 100;
+    }
+    let start = next;
+    while next < start + WAITING && ledger.may_receive() {
+        receive(&mut ledger, next..next + Ledger::AHEAD as i64);
+        next += Ledger::AHEAD as i64;
+    }
+    let received = next - start;
+    assert!((5_000..WAITING).contains(&received), "{received} is not what there is room for");
+    finish(&mut ledger, (start..next).step_by(2));
+    let commit = ledger.commit().unwrap();
+    assert!(!ledger.is_unmapped(&commit) && !commit.metadata.is_empty());
+    assert!(!ledger.may_receive());
+    finish(&mut ledger, (start + 1..next).step_by(2));
+    assert!(ledger.may_receive(), "one is stuck, and all behind it is done again");
+}
+
+/// As many handlers as any worker has, on top of one that is stuck.
+#[test]
+fn a_usual_load_is_never_stopped() {
+    let mut ledger = ledger(Some(0), None);
+    for next in 0..100_000 {
+        assert!(ledger.may_receive(), "at {next}");
+        receive_one(&mut ledger, next);
+        // The stuck one is 0; the others take their time, some longer.
+        for late in [0, 50, 100] {
+            let offset = next - 1_500 - late;
+            if offset > 0 && offset % 3 * 50 == late {
+                finish_one(&mut ledger, offset);
+            }
+        }
+    }
+    assert!(ledger.incomplete() < 1_700);
+}
+
+fn finish_one(ledger: &mut Ledger, offset: i64) {
+    assert_eq!(ledger.done(EPOCH, offset), Done::Noted);
+}
+
+fn receive_one(ledger: &mut Ledger, offset: i64) {
+    assert_eq!(ledger.received(offset), Received::Fresh);
+}

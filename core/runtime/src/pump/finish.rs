@@ -1,6 +1,9 @@
 //! Finishing: what a handler came to becomes a verdict, and the verdict goes to the settler.
 
-use super::{Ended, Finished, Held, Identity, Pump, Unit};
+use super::{
+    Ended, Finished, Held, Pump, Unit,
+    lane::{Identity, LaneKeyRef},
+};
 use crate::{
     Invoke, clock,
     invoke::Called,
@@ -8,7 +11,7 @@ use crate::{
     verdict::{Judgement, Outcome, comes_back, judge},
 };
 use forebay_contract::{Failure, Settlement, Source, SourceError, Verdict};
-use forebay_policy::{After, FuseAnswer, FuseEvent, FuseState, Moment, Signal};
+use forebay_policy::{After, FuseAnswer, FuseEvent, FuseState, Item, Moment, Signal};
 use std::{
     mem,
     time::{Duration, SystemTime},
@@ -140,7 +143,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// Puts a verdict into the outbox, and lets the message's lane go on.
     pub(super) fn settle(&mut self, held: Held<S::Receipt>, verdict: Verdict) {
         let after = match comes_back(&verdict) {
-            true => After::Await(Identity::of(&held)),
+            true => After::Await(held.id()),
             false => After::Next,
         };
         self.judged(held, after, verdict);
@@ -159,8 +162,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// A hand-out that went back will not come again: its lane waits no longer.
     pub(super) fn gone(&mut self, gone: Gone) {
         let Gone { ticket, message } = gone;
-        if let Some(key) = message.key.clone() {
-            self.lanes.forget(&(ticket.scope, key), |id| id.ticket == ticket.number);
+        if let Some(key) = &message.key {
+            let key = LaneKeyRef { scope: ticket.scope, key };
+            self.lanes.forget(&key, |id| id.ticket == ticket.number);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Taking in: how much may be received now, and where what arrives goes.
 
-use super::{Held, Identity, Pump, Unit, caution::Caution};
+use super::{Held, Pump, Unit, caution::Caution};
 use crate::{Invoke, clock};
 use forebay_contract::{
     Capabilities, DeadReason, Delivery, FailureKind, FailureNote, Scope, Source, SourceError,
@@ -81,15 +81,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     }
 
     fn park(&mut self, held: Held<S::Receipt>) {
-        // Lanes without keys look at neither, so neither is cloned.
-        let (key, id) = match self.keyed {
-            true => {
-                let key = held.message.key.clone();
-                (key.map(|key| (held.scope, key)), Identity::of(&held))
-            }
-            false => (None, Identity::none()),
-        };
-        if let Push::TurnedAway(held) = self.lanes.push(key, id, held) {
+        if let Push::TurnedAway(held) = self.lanes.push(held) {
             self.settle(held, Verdict::Release { after: TURNED_AWAY });
         }
     }

@@ -21,6 +21,7 @@ mod drain;
 mod finish;
 mod hogs;
 mod intake;
+mod lane;
 mod start;
 
 pub(crate) use drain::Leavings;
@@ -38,10 +39,9 @@ use crate::{
     window::Window,
 };
 use aside::{Place, Run};
-use bytes::Bytes;
 use caution::Caution;
 use drain::Drain;
-use forebay_contract::{Delivery, Message, MessageId, Scope, Source, Want};
+use forebay_contract::{Delivery, Message, Scope, Source, Want};
 use forebay_policy::{Batcher, Fuse, LaneToken, Lanes, Moment, RetryPolicy};
 use hogs::Hogs;
 use slab::Slab;
@@ -78,37 +78,6 @@ struct Held<R> {
     /// Its lane, from when it is started.
     lane: Option<LaneToken>,
 }
-
-/// What a lane is for: a key within a scope. A key that comes again through a new scope does not wait
-/// for what went away with the old one.
-type LaneKey = (Scope, Bytes);
-
-/// What a lane knows a message by when it comes back: that it is the same message, whatever hand-out
-/// it came with. The hand-out is kept beside it, for news of what became of that one.
-#[derive(Clone, Debug)]
-struct Identity {
-    message: MessageId,
-    ticket: u64,
-}
-
-impl Identity {
-    fn of<R>(held: &Held<R>) -> Self {
-        Self { message: held.message.id.clone(), ticket: held.ticket }
-    }
-
-    /// For lanes that look at no identity.
-    fn none() -> Self {
-        Self { message: MessageId::from(0), ticket: 0 }
-    }
-}
-
-impl PartialEq for Identity {
-    fn eq(&self, other: &Self) -> bool {
-        self.message == other.message
-    }
-}
-
-impl Eq for Identity {}
 
 /// What one call of the handler is about: a message, or a batch.
 type Unit<R> = SmallVec<[Held<R>; 1]>;
@@ -156,7 +125,7 @@ pub(crate) struct Pump<S: Source, I> {
     keyed: bool,
     /// Received and not started. One key takes at most half of the window: what is more goes back to
     /// the source, so that a hot key leaves room for others.
-    lanes: Lanes<LaneKey, Identity, Held<S::Receipt>>,
+    lanes: Lanes<Held<S::Receipt>>,
     /// Taken from the lanes for the next batch, which is not full yet.
     forming: Unit<S::Receipt>,
     batcher: Option<Batcher>,
