@@ -19,7 +19,7 @@
 use crate::{KafkaOptions, Order, copy::Copy, records::Read, topics::TopicIndex};
 use bytes::Bytes;
 use forebay_contract::Message;
-use forebay_policy::{Done, Ledger, Received};
+use forebay_policy::{Commit, Done, Ledger, Received};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -87,6 +87,8 @@ pub(crate) struct Assigned {
     leaving: bool,
     /// Whether reading has stopped because the done map is nearly full.
     held: bool,
+    /// Whether the last commit's done map had no room.
+    unmapped: bool,
     /// Whether reading has stopped because enough is read ahead.
     pub(crate) wants_more: bool,
 }
@@ -110,6 +112,7 @@ impl Assigned {
             since: VecDeque::new(),
             leaving: false,
             held: false,
+            unmapped: false,
             wants_more: false,
         }
     }
@@ -145,12 +148,30 @@ impl Assigned {
                 offset = stuck,
                 gap,
                 incomplete = self.ledger.incomplete(),
-                "a partition is read no further: its done map is nearly full, since this offset is \
-                 not done while {gap} behind it were received"
+                "a partition is read no further: its done map is nearly full, or could be too small \
+                 for what is in flight, since this offset is not done while {gap} behind it were \
+                 received"
             );
         } else {
             tracing::info!(partition, "the partition is read again");
         }
+    }
+
+    /// What to commit, if anything has changed.
+    pub(crate) fn commit(&mut self) -> Option<Commit> {
+        let commit = self.ledger.commit()?;
+        let unmapped = self.ledger.is_unmapped(&commit);
+        if unmapped && !self.unmapped {
+            tracing::warn!(
+                partition = self.partition,
+                offset = commit.offset,
+                gap = self.ledger.gap(),
+                "what is done beyond this offset has no room in the commit's metadata: a restart \
+                 now would repeat it"
+            );
+        }
+        self.unmapped = unmapped;
+        Some(commit)
     }
 
     /// Takes in what was read. Returns where it waits, if it is not due.

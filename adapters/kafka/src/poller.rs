@@ -25,6 +25,7 @@ use crate::{
     topics::Topics,
 };
 use forebay_contract::{Message, SourceEvent};
+use forebay_policy::Ledger;
 use rdkafka::{
     consumer::{BaseConsumer, Consumer, base_consumer::PartitionQueue},
     error::KafkaError as Fault,
@@ -46,8 +47,8 @@ const NAP: Duration = Duration::from_millis(100);
 /// The least time between two commits.
 pub(crate) const COMMIT_EVERY: Duration = Duration::from_millis(100);
 
-/// The most that is read of a partition before others are looked at.
-const BATCH: usize = 256;
+/// The most that is read of a partition before others are looked at, and its done map is.
+const BATCH: usize = Ledger::AHEAD;
 
 /// A partition's queue of fetched messages.
 pub(crate) struct Queue {

@@ -261,7 +261,7 @@ impl Poller {
             let mut state = self.shared.lock();
             for partition in &mut state.partitions {
                 partition.trim();
-                let Some(Commit { offset, metadata }) = partition.ledger.commit() else { continue };
+                let Some(Commit { offset, metadata }) = partition.commit() else { continue };
                 let topic = self.topics.read[partition.topic].clone();
                 let (scope, partition) = (partition.scope, partition.partition);
                 entries.push(Entry { scope, topic, partition, offset, metadata });
