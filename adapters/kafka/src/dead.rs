@@ -13,8 +13,8 @@ use crate::{
     records::{self, Read},
     topics::Topics,
 };
-use forebay_contract::{Carried, DeadFilter, DeadId, DeadLetter, DeadOrigin, DeadReason};
-use forebay_policy::{Ledger, Received};
+use forebay_contract::{Carried, DeadFilter, DeadId, DeadLetter, DeadOrigin, DeadReason, Redriven};
+use forebay_policy::{Commit, Ledger, Received};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer},
@@ -79,35 +79,57 @@ impl Graveyard {
         Ok(all.saturating_sub(ledger.gap() - ledger.outstanding()))
     }
 
+    /// Moves letters, chunk by chunk. What has been moved is told, whatever ends it.
     pub(crate) fn redrive(
         &self,
         producer: &Producer,
         filter: &DeadFilter,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, KafkaError> {
+    ) -> Result<Redriven, KafkaError> {
         let mut reader = self.reader();
         let (mut ledger, found) = self.find(&mut reader, filter, limit)?;
         let mut moved = Vec::with_capacity(found.len());
         for chunk in found.chunks(CHUNK) {
-            let outcomes = self.send(producer, chunk);
-            let mut failed = None;
-            for ((offset, letter), outcome) in chunk.iter().zip(outcomes) {
-                match outcome {
-                    Outcome::Confirmed { .. } => {
-                        ledger.done(0, *offset);
-                        moved.push(letter.clone());
-                    }
-                    Outcome::TooLate => {}
-                    Outcome::Failed(code) => failed = Some(code),
-                }
-            }
-            self.commit(&reader, &mut ledger)?;
-            if let Some(code) = failed {
-                let what = format!("moving dead letters into `{}`", self.topics.main());
-                return Err(KafkaError::from_code(what, code));
+            if let Err(error) =
+                self.redrive_chunk(&reader, producer, &mut ledger, chunk, &mut moved)
+            {
+                return match moved.is_empty() {
+                    true => Err(error),
+                    false => Ok(Redriven { moved, stopped: Some(error.into()) }),
+                };
             }
         }
-        Ok(moved)
+        Ok(Redriven::all(moved))
+    }
+
+    fn redrive_chunk(
+        &self,
+        reader: &Reader,
+        producer: &Producer,
+        ledger: &mut Ledger,
+        chunk: &[(i64, DeadLetter)],
+        moved: &mut Vec<DeadLetter>,
+    ) -> Result<(), KafkaError> {
+        // What could not be noted must not be moved: it would be moved again each time.
+        let mut after = ledger.clone();
+        for (offset, _) in chunk {
+            after.done(0, *offset);
+        }
+        noted(&mut after)?;
+        let mut failed = None;
+        for ((offset, letter), outcome) in chunk.iter().zip(self.send(producer, chunk)) {
+            match outcome {
+                Outcome::Confirmed { .. } => {
+                    ledger.done(0, *offset);
+                    moved.push(letter.clone());
+                }
+                Outcome::TooLate => {}
+                Outcome::Failed(code) => failed = Some(code),
+            }
+        }
+        self.commit(reader, ledger)?;
+        let what = || format!("moving dead letters into `{}`", self.topics.main());
+        failed.map_or(Ok(()), |code| Err(KafkaError::from_code(what(), code)))
     }
 
     /// Sends letters back, all at once, and waits for the answers.
@@ -200,10 +222,7 @@ impl Graveyard {
     }
 
     fn commit(&self, reader: &Reader, ledger: &mut Ledger) -> Result<(), KafkaError> {
-        let Some(commit) = ledger.commit() else { return Ok(()) };
-        if commit.metadata.is_empty() && ledger.gap() > ledger.outstanding() {
-            return Err(KafkaError::Scattered { open: ledger.outstanding() });
-        }
+        let Some(commit) = noted(ledger)? else { return Ok(()) };
         let what = "noting which dead letters were taken out";
         let mut list = TopicPartitionList::new();
         let mut element = list.add_partition(&self.topics.dead, 0);
@@ -221,6 +240,16 @@ impl Graveyard {
         }
         ledger.committed(commit.offset);
         Ok(())
+    }
+}
+
+/// The commit that notes what is done, if anything has changed and there is room for it.
+fn noted(ledger: &mut Ledger) -> Result<Option<Commit>, KafkaError> {
+    match ledger.commit() {
+        Some(commit) if ledger.is_unmapped(&commit) => {
+            Err(KafkaError::Scattered { open: ledger.outstanding() })
+        }
+        commit => Ok(commit),
     }
 }
 

@@ -120,7 +120,7 @@ impl DeadLetters for KafkaQueue {
     ) -> Result<Redriven, DeadLettersError> {
         let (inner, filter) = (self.0.clone(), filter.clone());
         let work = move || inner.graveyard.redrive(&inner.producer, &filter, limit);
-        Ok(Redriven::all(blocking(work).await?))
+        Ok(blocking(work).await?)
     }
 
     async fn purge(&self, filter: &DeadFilter) -> Result<u64, DeadLettersError> {
