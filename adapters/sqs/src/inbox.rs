@@ -14,10 +14,11 @@
 //! turns with those that have just come: else a group that always has a next would be all that is ever
 //! received.
 
+use self::state::State;
 use crate::{Fault, Receipt, handout::Handout};
 use forebay_contract::{Delivery, Lease, Want};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -47,36 +48,13 @@ pub(crate) enum Step {
     Closed,
 }
 
-/// A FIFO queue's group of which something is here.
-#[derive(Debug)]
-struct Group {
-    /// The one that is ready, or out.
-    head: Arc<Handout>,
-    /// Those behind it, in order.
-    rest: VecDeque<Held>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Just come.
-    ready: VecDeque<Held>,
-    /// Ready since the one before it in its group is gone.
-    following: VecDeque<Held>,
-    /// Whose turn it is.
-    following_first: bool,
-    groups: HashMap<Arc<str>, Group>,
-    /// What is out, by address: that is, by itself.
-    out: HashMap<usize, Arc<Handout>>,
-    /// To be given back by the poller.
-    unwanted: Vec<Arc<Handout>>,
-    fault: Option<Fault>,
-    /// How many messages the last receive wanted; when; and how many receives wait.
-    wanted: usize,
-    wanted_at: Option<Instant>,
-    waiting: usize,
-    closed: bool,
-    /// No poll is under way, and none will be.
-    ended: bool,
+/// What there is room for and not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Messages that are wanted.
+    pub(crate) messages: usize,
+    /// How many messages of the size that they have had of late fit into the bytes that are wanted.
+    pub(crate) fit: usize,
 }
 
 /// The buffer between pollers, receivers and settlements of one source.
@@ -123,14 +101,12 @@ impl Inbox {
         }
         let now = Instant::now();
         let (mut messages, mut bytes) = (0, 0_usize);
-        loop {
-            let queue = state.queue();
-            let Some(next) = queue.front() else { break };
-            bytes = bytes.saturating_add(next.message.size());
-            if messages > 0 && (messages >= want.messages || bytes > want.bytes) {
+        while let Some(size) = state.next_size() {
+            let with_it = bytes.saturating_add(size);
+            if messages > 0 && (messages >= want.messages || with_it > want.bytes) {
                 break;
             }
-            let Some(mut held) = queue.pop_front() else { break };
+            let Some(mut held) = state.pop() else { break };
             state.following_first = !state.following_first;
             let handout = Arc::clone(&held.receipt.0);
             if !handout.is_ours(now) {
@@ -140,9 +116,10 @@ impl Inbox {
             held.lease = Some(Lease { expires_at: handout.expires_at() });
             state.out.insert(address(&handout), handout);
             out.push(held);
-            messages += 1;
+            (messages, bytes) = (messages + 1, with_it);
         }
         state.wanted = want.messages.saturating_sub(messages);
+        state.wanted_bytes = want.bytes.saturating_sub(bytes);
         state.wanted_at = Some(now);
         let step = if messages > 0 {
             Step::Taken
@@ -157,20 +134,26 @@ impl Inbox {
         step
     }
 
-    /// How many messages are wanted and not here.
-    pub(crate) fn missing(&self) -> usize {
+    /// How many messages are wanted and not here. Before the first message each is taken to be as large
+    /// as it may be. Where nothing is here, one is asked for whatever its size: else a large one would
+    /// never come.
+    pub(crate) fn missing(&self, largest: usize) -> Missing {
         let state = self.lock();
         let fresh = state.wanted_at.is_some_and(|at| at.elapsed() < FRESH);
         if state.closed || (state.waiting == 0 && !fresh) {
-            return 0;
+            return Missing { messages: 0, fit: 0 };
         }
-        state.wanted.saturating_sub(state.ready.len())
+        let messages = state.wanted.saturating_sub(state.ready.len());
+        let size = state.mean_size.unwrap_or(largest).max(1);
+        let fit = state.wanted_bytes.saturating_sub(state.ready_bytes) / size;
+        Missing { messages, fit: fit.max(usize::from(state.ready.is_empty())) }
     }
 
     /// Messages have come. A source that is closed gives them back.
     pub(crate) fn arrived(&self, messages: Vec<Held>) {
         let mut state = self.lock();
         for held in messages {
+            state.measure(held.message.size());
             if state.closed {
                 state.unwanted.push(held.receipt.0);
             } else {
@@ -245,6 +228,7 @@ impl Inbox {
             return;
         }
         let (mut stale, fresh): (VecDeque<_>, _) = state.ready.drain(..).partition(is_stale);
+        state.ready_bytes = fresh.iter().map(|held: &Held| held.message.size()).sum();
         state.ready = fresh;
         let (following, fresh): (VecDeque<_>, _) = state.following.drain(..).partition(is_stale);
         state.following = fresh;
@@ -313,72 +297,11 @@ impl Inbox {
     }
 }
 
-impl State {
-    /// From where the next message is taken: they take turns.
-    fn queue(&mut self) -> &mut VecDeque<Held> {
-        let following = match (self.ready.is_empty(), self.following.is_empty()) {
-            (false, false) => self.following_first,
-            (ready_is_empty, _) => ready_is_empty,
-        };
-        if following { &mut self.following } else { &mut self.ready }
-    }
-
-    /// Makes a message ready, or has it wait behind the first of its group.
-    fn put(&mut self, held: Held) {
-        let handout = Arc::clone(&held.receipt.0);
-        let Some(name) = handout.group.clone() else {
-            self.ready.push_back(held);
-            return;
-        };
-        let now = Instant::now();
-        if let Some(group) = self.groups.get_mut(&name) {
-            // SQS hands out no more of a group while one of it is out: our book is behind, or the first
-            // itself has come again.
-            let again = group.head.message_id == handout.message_id;
-            if !again && group.head.is_ours(now) {
-                group.rest.push_back(held);
-                return;
-            }
-            let old = Arc::clone(&group.head);
-            self.ready.retain(|held| !Arc::ptr_eq(&held.receipt.0, &old));
-            self.following.retain(|held| !Arc::ptr_eq(&held.receipt.0, &old));
-            self.drop_group(&old);
-        }
-        self.groups.insert(name, Group { head: handout, rest: VecDeque::new() });
-        self.ready.push_back(held);
-    }
-
-    /// Forgets a group by its first, and has the rest given back.
-    fn drop_group(&mut self, head: &Arc<Handout>) {
-        let rest = self.take_group(head);
-        self.unwanted.extend(rest);
-    }
-
-    /// Forgets a group by its first; those behind it that are still ours.
-    fn take_group(&mut self, head: &Arc<Handout>) -> Vec<Arc<Handout>> {
-        let Some(name) = &head.group else { return Vec::new() };
-        if !self.groups.get(name).is_some_and(|group| Arc::ptr_eq(&group.head, head)) {
-            return Vec::new();
-        }
-        let rest = self.groups.remove(name).map(|group| group.rest).unwrap_or_default();
-        let now = Instant::now();
-        rest.into_iter().map(|held| held.receipt.0).filter(|it| it.is_ours(now)).collect()
-    }
-
-    /// All that is held and not out, the first of each group first.
-    fn take_held(&mut self) -> Vec<Arc<Handout>> {
-        let ready = self.ready.drain(..).chain(self.following.drain(..)).map(|held| held.receipt.0);
-        let groups = self.groups.drain().flat_map(|(_, group)| group.rest);
-        let now = Instant::now();
-        let all = ready.chain(groups.map(|held| held.receipt.0));
-        all.chain(self.unwanted.drain(..)).filter(|handout| handout.is_ours(now)).collect()
-    }
-}
-
 /// What tells a hand-out from all others that are alive.
 fn address(handout: &Arc<Handout>) -> usize {
     Arc::as_ptr(handout).addr()
 }
 
+mod state;
 #[cfg(test)]
 mod tests;

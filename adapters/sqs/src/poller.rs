@@ -4,10 +4,17 @@
 //! A receive under way is never called off, as what it brings would stay hidden until its lease ends.
 //! A source that closes waits for the last ones, and gives back what they bring.
 
-use crate::{Fault, core::Core, inbox::Held};
+use crate::{
+    Fault,
+    core::Core,
+    inbox::{Held, Missing},
+};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -38,9 +45,38 @@ impl Pace {
     }
 }
 
+/// How many messages the receives under way have asked for.
+#[derive(Clone, Debug, Default)]
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn ask(&self, most: usize) -> Asked {
+        self.0.fetch_add(most, Ordering::Relaxed);
+        Asked { most, under_way: self.clone() }
+    }
+}
+
+/// What one receive has asked for. Counts until it is dropped, so that one that panics does not count
+/// for ever.
+#[derive(Debug)]
+struct Asked {
+    most: usize,
+    under_way: UnderWay,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.under_way.0.fetch_sub(self.most, Ordering::Relaxed);
+    }
+}
+
 /// One receive, as it came back.
 struct Answer {
-    asked: usize,
+    asked: Asked,
     took: Duration,
     result: Result<Vec<Held>, Fault>,
 }
@@ -50,7 +86,8 @@ pub(crate) async fn run(core: Arc<Core>) {
     let mut polls = JoinSet::new();
     let mut pace = Pace { width: 1, most: core.max_pollers };
     let mut backoff: Option<ExponentialBackoff> = None;
-    let (mut under_way, mut resume_at) = (0, Instant::now());
+    let under_way = UnderWay::default();
+    let mut resume_at = Instant::now();
     let sweep_each = (core.lease / 4).min(Duration::from_secs(1));
     let mut sweep_at = Instant::now() + sweep_each;
     loop {
@@ -68,29 +105,34 @@ pub(crate) async fn run(core: Arc<Core>) {
         }
         let now = Instant::now();
         while !closed && now >= resume_at && polls.len() < pace.width {
-            let missing = core.inbox.missing().saturating_sub(under_way);
+            let Missing { messages, fit } = core.inbox.missing(core.max_message);
+            let missing = messages.min(fit).saturating_sub(under_way.count());
             if missing == 0 {
                 break;
             }
-            // Of a FIFO queue as many as there can be: those behind the first keep their group from
-            // being received again and again before all others.
-            let most = if core.fifo { 10 } else { missing.min(10) };
-            under_way += most;
+            // Of a FIFO queue as many as there is memory for: those behind the first keep their group
+            // from being received again and again before all others.
+            let free = if core.fifo { fit.saturating_sub(under_way.count()) } else { missing };
+            let asked = under_way.ask(free.min(10));
             let core = Arc::clone(&core);
             polls.spawn(async move {
                 let start = Instant::now();
-                let result = core.poll(most).await;
-                Answer { asked: most, took: start.elapsed(), result }
+                let result = core.poll(asked.most).await;
+                Answer { asked, took: start.elapsed(), result }
             });
         }
         let wake_at = if resume_at > now { sweep_at.min(resume_at) } else { sweep_at };
         tokio::select! {
             Some(answer) = polls.join_next() => {
-                let Ok(Answer { asked, took, result }) = answer else {
-                    under_way = under_way.min(10 * polls.len());
-                    continue;
+                let (asked, took, result) = match answer {
+                    Ok(Answer { asked, took, result }) => (asked.most, took, result),
+                    Err(panicked) => {
+                        tracing::error!(queue = %core.api.name(), "a receive ended: {panicked}");
+                        let (action, queue) = ("sqs:ReceiveMessage", core.api.name().to_string());
+                        let detail = panicked.to_string();
+                        (0, Duration::ZERO, Err(Fault::Other { action, queue, detail }))
+                    }
                 };
-                under_way -= asked;
                 match result {
                     Ok(messages) => {
                         backoff = None;
@@ -149,6 +191,21 @@ mod tests {
             widths.push(pace.width);
         }
         assert_eq!(widths, [2, 4, 8, 8, 8, 7, 6, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_receive_that_panics_is_not_under_way_for_ever() {
+        let under_way = UnderWay::default();
+        let asked = under_way.ask(10);
+        let kept = under_way.ask(3);
+        let poll = tokio::spawn(async move {
+            let asked = asked;
+            assert_eq!(asked.most, 0, "as a poll might");
+        });
+        assert!(poll.await.unwrap_err().is_panic());
+        assert_eq!(under_way.count(), 3);
+        drop(kept);
+        assert_eq!(under_way.count(), 0);
     }
 
     #[test]

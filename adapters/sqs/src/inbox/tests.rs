@@ -142,17 +142,67 @@ fn closing_takes_all_that_is_held_and_what_comes_later_goes_back() {
     assert!(matches!(inbox.take(Want { messages: 1, bytes: 1 }, &mut none), Step::Closed));
 }
 
+const LARGEST: usize = 1 << 20;
+
+fn missing(inbox: &Inbox) -> usize {
+    inbox.missing(1).messages
+}
+
 #[test]
 fn messages_are_missing_while_somebody_wants_them() {
     let inbox = Inbox::default();
-    assert_eq!(inbox.missing(), 0);
+    assert_eq!(missing(&inbox), 0);
     assert!(take(&inbox, 15).is_empty());
     let waiting = inbox.wait();
-    assert_eq!(inbox.missing(), 15);
+    assert_eq!(missing(&inbox), 15);
     inbox.arrived(vec![held("x", None)]);
-    assert_eq!(inbox.missing(), 14);
+    assert_eq!(missing(&inbox), 14);
     drop(waiting);
-    assert_eq!(inbox.missing(), 14, "for a moment, as a worker comes back at once");
+    assert_eq!(missing(&inbox), 14, "for a moment, as a worker comes back at once");
     inbox.close();
-    assert_eq!(inbox.missing(), 0);
+    assert_eq!(missing(&inbox), 0);
+}
+
+/// A message of so many bytes.
+fn sized(id: &str, bytes: usize) -> Held {
+    let message = Arc::new(Message::new(id, "x".repeat(bytes)));
+    Delivery { message, ..held(id, None) }
+}
+
+fn take_bytes(inbox: &Inbox, bytes: usize) -> Vec<Held> {
+    let mut out = Vec::new();
+    inbox.take(Want { messages: 1000, bytes }, &mut out);
+    out
+}
+
+#[test]
+fn no_more_is_fetched_than_fits_into_the_bytes_that_are_wanted() {
+    let inbox = Inbox::default();
+    let _waiting = inbox.wait();
+    assert!(take_bytes(&inbox, 4000).is_empty());
+    assert_eq!(inbox.missing(LARGEST).fit, 1, "as large as may be, and one at any rate");
+    inbox.arrived(vec![sized("a", 1000), sized("b", 1000)]);
+    assert_eq!(inbox.missing(LARGEST), Missing { messages: 998, fit: 2 });
+    inbox.arrived(vec![sized("c", 1000), sized("d", 1000)]);
+    assert_eq!(inbox.missing(LARGEST).fit, 0, "what is ready is all that is wanted");
+    assert_eq!(names(&take_bytes(&inbox, 3000)), ["a", "b", "c"]);
+    assert_eq!(inbox.missing(LARGEST).fit, 0);
+    assert_eq!(names(&take_bytes(&inbox, 10_000)), ["d"]);
+    assert_eq!(inbox.missing(LARGEST).fit, 9);
+    for n in 0..40 {
+        inbox.arrived(vec![sized(&n.to_string(), 8)]);
+    }
+    assert_eq!(take_bytes(&inbox, 10_000).len(), 40);
+    assert!(inbox.missing(LARGEST).fit > 500, "small ones of late, so many fit");
+}
+
+#[test]
+fn bytes_that_go_back_make_room() {
+    let inbox = Inbox::default();
+    let _waiting = inbox.wait();
+    assert!(take_bytes(&inbox, 4000).is_empty());
+    inbox.arrived(vec![sized("a", 4000)]);
+    assert_eq!(inbox.missing(LARGEST).fit, 0);
+    inbox.sweep(Instant::now() + LEASE * 2 / 3, LEASE / 2);
+    assert_eq!(inbox.missing(LARGEST).fit, 1);
 }
