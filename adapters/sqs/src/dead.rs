@@ -82,10 +82,10 @@ impl Look {
             if self.page.len() > search.limit
                 && let Some((_, last)) = self.page.pop_last()
             {
-                self.others.extend(last.handles);
+                self.others.extend(last.handles.into_values());
             }
         } else {
-            self.others.extend(found.handles);
+            self.others.extend(found.handles.into_values());
         }
     }
 }
@@ -157,7 +157,7 @@ impl Shared {
     }
 
     async fn give_back(&self, look: Look) {
-        let page = look.page.into_values().flat_map(|found| found.handles);
+        let page = look.page.into_values().flat_map(|found| found.handles.into_values());
         let changes: Vec<_> = look.others.into_iter().chain(page).map(|it| (it, 0)).collect();
         let failed = self.dead.hide(&changes).await.into_iter().find_map(Result::err);
         if let Some(fault) = failed {
@@ -192,13 +192,15 @@ impl Shared {
         self.give_back(look).await;
         let mut moved = Vec::with_capacity(page.len());
         let mut page = page.into_iter();
-        let mut failed = None;
-        while failed.is_none() && !wanted.is_given_up() {
+        let mut failed: Option<Fault> = None;
+        while failed.as_ref().is_none_or(is_of_one) && !wanted.is_given_up() {
             let some: Vec<_> = page.by_ref().take(10).collect();
             if some.is_empty() {
                 break;
             }
-            failed = self.move_back(some, &mut moved).await.err();
+            let fault = self.move_back(some, &mut moved).await.err();
+            // What ended it is told rather than what one letter was passed over for.
+            failed = fault.filter(|it| failed.is_none() || !is_of_one(it)).or(failed);
         }
         // Those that were not moved are hidden no longer than they must be.
         let rest = page.map(|found| (Arc::clone(&found.letter.id.0), found)).collect();
@@ -209,38 +211,54 @@ impl Shared {
         }
     }
 
-    /// Moves up to ten letters: sent and confirmed, then deleted.
+    /// Moves up to ten letters: sent and confirmed, then deleted. One that cannot be held, as somebody
+    /// else has it by now, is not moved.
     async fn move_back(&self, some: Vec<Found>, moved: &mut Vec<DeadLetter>) -> Result<(), Fault> {
-        let firsts: Vec<_> = some.iter().map(|found| (found.handles[0].clone(), MOVING)).collect();
-        let held = self.dead.hide(&firsts).await;
-        let ours: Vec<_> =
-            some.into_iter().zip(held).filter(|(_, held)| held.is_ok()).map(|(it, _)| it).collect();
+        let mut faults = Vec::new();
+        let ours = self.hold(some, &mut faults).await;
         let sends: Vec<_> =
             ours.iter().map(|it| letter::redriven(it, self.max_message, self.fifo)).collect();
         let sent = self.main.send_all(&sends, self.max_message, self.fifo).await;
-        let mut done = Vec::new();
-        let mut failed = None;
+        let (mut done, mut back) = (Vec::new(), Vec::new());
         for (found, sent) in ours.into_iter().zip(sent) {
             match sent {
                 Ok(_) => {
-                    done.extend(found.handles);
+                    done.extend(found.handles.into_values());
                     moved.push(found.letter);
                 }
                 Err(fault) => {
-                    let back: Vec<_> = found.handles.into_iter().map(|it| (it, 0)).collect();
-                    self.dead.hide(&back).await;
-                    failed = Some(fault);
+                    back.extend(found.handles.into_values().map(|it| (it, 0)));
+                    faults.push(fault);
                 }
             }
         }
+        // If that fails, they come back by themselves.
+        self.dead.hide(&back).await;
         let undeleted = self.dead.delete(&done).await.into_iter().find_map(Result::err);
         if let Some(fault) = undeleted {
             tracing::warn!(
                 "a dead letter was redriven and could not be deleted: it is there twice: {fault}"
             );
-            failed = Some(fault);
+            faults.push(fault);
         }
-        failed.map_or(Ok(()), Err)
+        let first = faults.iter().position(|fault| !is_of_one(fault)).unwrap_or(0);
+        if faults.is_empty() { Ok(()) } else { Err(faults.swap_remove(first)) }
+    }
+
+    /// Hides letters for as long as moving them may take; those for which that worked.
+    async fn hold(&self, some: Vec<Found>, faults: &mut Vec<Fault>) -> Vec<Found> {
+        let handles = some.iter().flat_map(|found| found.handles.values());
+        let hides: Vec<_> = handles.map(|handle| (handle.clone(), MOVING)).collect();
+        let mut held = self.dead.hide(&hides).await.into_iter();
+        let mut ours = Vec::with_capacity(some.len());
+        for found in some {
+            let outcomes: Vec<_> = held.by_ref().take(found.handles.len()).collect();
+            match outcomes.into_iter().find_map(Result::err) {
+                None => ours.push(found),
+                Some(fault) => faults.push(fault),
+            }
+        }
+        ours
     }
 
     async fn purge(&self, filter: &DeadFilter, wanted: &Wanted) -> Result<u64, Fault> {
@@ -251,7 +269,8 @@ impl Shared {
             let mut look = self.look(&search, wanted).await?;
             let page = std::mem::take(&mut look.page);
             let found = page.len();
-            let handles: Vec<_> = page.into_values().flat_map(|found| found.handles).collect();
+            let handles = page.into_values().flat_map(|found| found.handles.into_values());
+            let handles: Vec<_> = handles.collect();
             let deleted = self.dead.delete(&handles).await;
             self.give_back(look).await;
             if let Some(fault) = deleted.into_iter().find_map(Result::err) {
@@ -263,6 +282,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// Whether just one letter is to blame, so that the others can go on.
+fn is_of_one(fault: &Fault) -> bool {
+    matches!(fault, Fault::Invalid { .. } | Fault::Stale(_))
 }
 
 /// Runs work in a task of its own, which gives up in good order when its caller goes away.
@@ -303,5 +327,25 @@ impl DeadLetters for SqsQueue {
     async fn purge(&self, filter: &DeadFilter) -> Result<u64, DeadLettersError> {
         let (shared, filter) = (Arc::clone(&self.0), filter.clone());
         attended(|wanted| async move { shared.purge(&filter, &wanted).await }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_sqs::types::Message;
+
+    #[test]
+    fn of_a_letter_that_was_received_again_the_last_handle_holds() {
+        let found = |handle| {
+            let message = Message::builder().message_id("7").receipt_handle(handle).body("x");
+            letter::read(message.build(), "orders-dead", false).unwrap()
+        };
+        let (filter, mut look) = (DeadFilter::default(), Look::default());
+        let search = Search { filter: &filter, after: None, limit: 10 };
+        look.take_in(found("old"), &search);
+        look.take_in(found("new"), &search);
+        let (_, letter) = look.page.pop_first().unwrap();
+        assert_eq!(letter.handles.into_values().collect::<Vec<_>>(), ["new"]);
     }
 }

@@ -17,6 +17,7 @@ use forebay_contract::{
     FailureKind, FailureNote, Message, MessageId, Settlement, Verdict,
 };
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -35,8 +36,9 @@ const STATE_COST: usize = FOREBAY_STATE.len() + "Binary".len();
 pub(crate) struct Found {
     pub(crate) letter: DeadLetter,
     pub(crate) types: Option<Types>,
-    /// By which it is deleted or given back: several, where it is there more than once.
-    pub(crate) handles: Vec<String>,
+    /// The handles by which it is deleted or given back, by SQS's message id: several, where it is there
+    /// more than once. Of a message that was received again only the last is good.
+    pub(crate) handles: HashMap<String, String>,
 }
 
 /// The dead letter of a settlement.
@@ -148,7 +150,7 @@ pub(crate) fn read(message: SqsMessage, queue: &str, fifo: bool) -> Option<Found
     let first = || MessageId::from(position.as_str());
     let message = carried.into_message(first, key, decoded.payload, headers, sent);
     let letter = DeadLetter { id: DeadId(id), message, reason, origin, died_at };
-    Some(Found { letter, types: decoded.types, handles: vec![handle] })
+    Some(Found { letter, types: decoded.types, handles: [(position, handle)].into() })
 }
 
 #[cfg(test)]

@@ -316,6 +316,60 @@ async fn a_dead_letter_sent_twice_is_one() {
     assert_eq!(stage.own.queue.backlog().await.unwrap().dead.unwrap().value, 0);
 }
 
+/// Makes `n` dead letters.
+async fn bury_n(stage: &Stage, n: usize) {
+    let batch: Vec<_> = (0..n).map(|n| Outgoing::new(n.to_string())).collect();
+    publish(&stage.own.queue, &batch).await;
+    let source = stage.own.source().await;
+    let out = receive_n(&source, n).await;
+    let bury: Vec<_> = out.iter().map(|out| settlement(out, dead_letter())).collect();
+    assert!(source.settle(&bury).await.iter().all(Result::is_ok));
+    source.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redrive_passes_over_letters_that_cannot_be_sent_and_says_so() {
+    let stage = stage(false).await;
+    bury_n(&stage, 25).await;
+    stage.refuse("SendMessageBatch", 1, "InvalidMessageContents", "characters");
+    let redriven = stage.queue.redrive(&DeadFilter::default(), 100).await.unwrap();
+    assert_eq!(redriven.moved.len(), 15, "the other two batches");
+    assert!(redriven.stopped.unwrap().to_string().contains("characters"));
+    let redriven = stage.queue.redrive(&DeadFilter::default(), 100).await.unwrap();
+    assert!(redriven.moved.len() == 10 && redriven.stopped.is_none(), "and now the rest");
+}
+
+#[tokio::test]
+async fn a_redrive_that_breaks_off_tells_what_it_moved_and_why_it_ended() {
+    let stage = stage(false).await;
+    bury_n(&stage, 25).await;
+    let mut sends = 0;
+    stage.responder.rule(move |request| {
+        sends += u32::from(request.action == "SendMessageBatch");
+        if sends > 1 { Act::Refuse("AccessDeniedException", "no more") } else { Act::Pass }
+    });
+    let redriven = stage.queue.redrive(&DeadFilter::default(), 100).await.unwrap();
+    assert!(redriven.stopped.unwrap().to_string().contains("is denied"));
+    assert_eq!(redriven.moved.len(), 10);
+}
+
+/// A letter that cannot be held while it is moved, since somebody else has it, is not moved; the rest is.
+#[tokio::test]
+async fn a_letter_that_cannot_be_held_stays_and_is_told() {
+    let stage = stage(false).await;
+    bury_n(&stage, 15).await;
+    stage.responder.rule(move |request| {
+        // Ten to be held, for half a minute; giving back is for 0 seconds.
+        let holds = request.action == "ChangeMessageVisibilityBatch"
+            && request.body.contains("\"VisibilityTimeout\":30")
+            && request.body.contains("\"Id\":\"9\"");
+        if holds { Act::Refuse("ReceiptHandleIsInvalid", "not yours") } else { Act::Pass }
+    });
+    let redriven = stage.queue.redrive(&DeadFilter::default(), 100).await.unwrap();
+    assert_eq!(redriven.moved.len(), 5);
+    assert!(redriven.stopped.unwrap().to_string().contains("not yours"));
+}
+
 /// An HTTP date.
 fn httpdate(at: SystemTime) -> String {
     let secs = i64::try_from(at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap();
