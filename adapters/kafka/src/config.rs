@@ -20,7 +20,7 @@ const OWNED: &[(&str, &str)] = &[
     ("sasl.mechanisms", "it is part of `security` of the options"),
     ("sasl.username", "it is part of `security` of the options"),
     ("sasl.password", "it is part of `security` of the options"),
-    ("message.max.bytes", "it is `max_message_bytes` of the options"),
+    ("message.max.bytes", "the topics decide, and `max_message_bytes` of the options"),
     ("queued.max.messages.kbytes", "it is `fetch_kbytes` of the options"),
     ("message.timeout.ms", "it is `publish_timeout` of the options"),
     ("delivery.timeout.ms", "it is `publish_timeout` of the options"),
@@ -189,7 +189,10 @@ pub(crate) fn producer(options: &KafkaOptions, timeout: u128) -> Result<ClientCo
     let mut config = common(options)?;
     config.set("enable.idempotence", "true").set("acks", "all");
     config.set("message.timeout.ms", timeout.to_string());
-    config.set("message.max.bytes", options.max_message_bytes.to_string());
+    // What others have published must be copied whatever its size: its topic decides. Nor may a
+    // batch be larger than a record may be, or its topic would refuse it.
+    config.set("message.max.bytes", "1000000000");
+    config.set("batch.size", options.max_message_bytes.min(1_000_000).to_string());
     // As Java's clients place keys, so that producers of both kinds can share a topic.
     config.set("partitioner", "murmur2_random");
     config.set("linger.ms", "2");

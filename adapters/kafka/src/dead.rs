@@ -10,10 +10,12 @@ use crate::{
     copy::Outcome,
     producer::{Producer, Record},
     reader::Reader,
-    records::{self, Read},
+    records::{self, Carries, Read},
     topics::Topics,
 };
-use forebay_contract::{Carried, DeadFilter, DeadId, DeadLetter, DeadOrigin, DeadReason, Redriven};
+use forebay_contract::{
+    Carried, DeadFilter, DeadId, DeadLetter, DeadOrigin, DeadReason, Message, Redriven,
+};
 use forebay_policy::{Commit, Ledger, Received};
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -132,35 +134,55 @@ impl Graveyard {
         failed.map_or(Ok(()), |code| Err(KafkaError::from_code(what(), code)))
     }
 
-    /// Sends letters back, all at once, and waits for the answers.
+    /// Sends letters back, and waits for the answers. Those that are too large go once more, by
+    /// themselves, since the broker refuses a batch as a whole, and then with less of ours.
     fn send(&self, producer: &Producer, chunk: &[(i64, DeadLetter)]) -> Vec<Outcome> {
+        let too_large = Outcome::Failed(Code::MessageSizeTooLarge);
+        let mut all = self.send_at_once(producer, chunk, Carries::All);
+        for (outcome, letter) in all.iter_mut().zip(chunk.chunks(1)) {
+            for carries in Carries::EACH {
+                if *outcome == too_large {
+                    *outcome = self.send_at_once(producer, letter, carries)[0];
+                }
+            }
+        }
+        all
+    }
+
+    fn send_at_once(
+        &self,
+        producer: &Producer,
+        letters: &[(i64, DeadLetter)],
+        carries: Carries,
+    ) -> Vec<Outcome> {
         let (answers, outcomes) = mpsc::channel();
-        for (i, (_, letter)) in chunk.iter().enumerate() {
-            let message = &letter.message;
-            let state = Carried { key: None, ..Carried::of(message).redriven() }
-                .state(records::room(message, self.options.max_message_bytes));
-            let record = Record {
-                topic: self.topics.main(),
-                partition: None,
-                key: message.key.as_ref(),
-                payload: Some(&message.payload),
-                headers: records::headers(Some(&message.id), state.as_deref(), &message.headers),
-            };
+        for (i, (_, letter)) in letters.iter().enumerate() {
             let answers = answers.clone();
-            producer.send(
-                record,
-                Box::new(move |outcome| {
-                    // Somebody listens: the loop below.
-                    let _ = answers.send((i, outcome));
-                }),
-            );
+            let report = move |outcome| {
+                // Somebody listens: the loop below.
+                let _ = answers.send((i, outcome));
+            };
+            producer.send(self.record(&letter.message, carries), Box::new(report));
         }
         drop(answers);
-        let mut all = vec![Outcome::Failed(Code::Unknown); chunk.len()];
+        let mut all = vec![Outcome::Failed(Code::Unknown); letters.len()];
         for (i, outcome) in outcomes {
             all[i] = outcome;
         }
         all
+    }
+
+    fn record<'a>(&'a self, message: &'a Message, carries: Carries) -> Record<'a> {
+        let carried = Carried { key: None, ..Carried::of(message).redriven() };
+        let state = carries.state(carried, records::room(message, self.options.max_message_bytes));
+        let id = Some(&message.id).filter(|_| carries != Carries::Nothing);
+        Record {
+            topic: self.topics.main(),
+            partition: None,
+            key: message.key.as_ref(),
+            payload: Some(&message.payload),
+            headers: records::headers(id, state.as_deref(), &message.headers),
+        }
     }
 
     pub(crate) fn purge(&self, filter: &DeadFilter) -> Result<u64, KafkaError> {

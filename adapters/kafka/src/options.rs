@@ -142,9 +142,9 @@ pub struct KafkaOptions {
     pub buffer_bytes: usize,
     /// Bytes of a partition that librdkafka fetches ahead, in KiB. Default: 1,024.
     pub fetch_kbytes: usize,
-    /// The largest record, in bytes with key and headers: what the topics' `max.message.bytes`
-    /// allow. 16 KiB of it are kept free for the history that retries and dead letters carry.
-    /// Default: 1,000,000.
+    /// The largest record that is published, in bytes with key and headers: what the topics'
+    /// `max.message.bytes` allow. 16 KiB of it are kept free for the history that retries and dead
+    /// letters carry. What others have published may be larger. Default: 1,000,000.
     pub max_message_bytes: usize,
     /// How long a publish waits for its confirmation. Default: 30 s.
     pub publish_timeout: Duration,

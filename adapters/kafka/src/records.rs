@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use forebay_contract::{
-    Carried, CarriedFault, FOREBAY_ID, FOREBAY_STATE, Headers, Message, MessageId,
+    Carried, CarriedFault, FOREBAY_ID, FOREBAY_STATE, Headers, History, Message, MessageId,
 };
 use rdkafka::message::{
     BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders,
@@ -15,6 +15,34 @@ use std::{
 
 /// What frames a record besides key, payload and headers: lengths, offsets, a batch's head.
 const FRAME: usize = 512;
+
+/// The least room for a state: where the message alone seems to fill a record, the broker decides.
+const LEAST_ROOM: usize = 4 << 10;
+
+/// What a copy carries of ours. A message that others have published may leave no room in its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// Its identity and its state, with a history.
+    All,
+    /// Its identity and its state, without a history.
+    NoHistory,
+    /// Nothing: it is as large as it was.
+    Nothing,
+}
+
+impl Carries {
+    /// From the most to the least.
+    pub(crate) const EACH: [Self; 3] = [Self::All, Self::NoHistory, Self::Nothing];
+
+    /// The state as text, in at most `room` bytes of history.
+    pub(crate) fn state(self, carried: Carried, room: usize) -> Option<String> {
+        match self {
+            Self::All => carried.state(room),
+            Self::NoHistory => Carried { history: History::new(), ..carried }.state(usize::MAX),
+            Self::Nothing => None,
+        }
+    }
+}
 
 /// A record that was read.
 pub(crate) struct Read {
@@ -110,7 +138,7 @@ pub(crate) fn headers(id: Option<&MessageId>, state: Option<&str>, rest: &Header
 /// How many bytes of state a copy of this message has room for.
 pub(crate) fn room(message: &Message, max_message_bytes: usize) -> usize {
     let headers = message.headers.len() * 12 + message.id.to_string().len();
-    max_message_bytes.saturating_sub(message.size() + headers + FRAME)
+    max_message_bytes.saturating_sub(message.size() + headers + FRAME).max(LEAST_ROOM)
 }
 
 /// Bytes that a message takes as a record, before any state.

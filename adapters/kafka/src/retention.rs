@@ -1,5 +1,6 @@
-//! How long retry topics keep what waits in them: the longest delay follows from it. Kafka deletes
-//! what is older, waiting or not.
+//! What the topics' own settings say: how long retry topics keep what waits in them, from which the
+//! longest delay follows, since Kafka deletes what is older, waiting or not; and how large a record
+//! may be.
 
 use crate::{KafkaError, KafkaOptions, Order, config, topics::Topics};
 use rdkafka::{
@@ -77,4 +78,16 @@ async fn ask(options: &KafkaOptions, topics: &Topics) -> Vec<(String, Option<Dur
     };
     let all = retries.iter().map(|topic| (topic.to_string(), kept(topic).unwrap_or(Some(WEEK))));
     all.collect()
+}
+
+/// The largest record that a topic takes; `None` where there is no such topic, or it may not be asked.
+pub(crate) async fn max_message_bytes(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    options: &KafkaOptions,
+) -> Option<usize> {
+    let asked = AdminOptions::new().request_timeout(Some(options.request_timeout));
+    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &asked).await.ok()?;
+    let answer = answers.into_iter().find_map(Result::ok)?;
+    answer.get("max.message.bytes")?.value.as_ref()?.parse().ok()
 }

@@ -15,13 +15,14 @@ use crate::{
     Order, Receipt,
     assigned::Assigned,
     copy::{Copy, Outcome},
+    options::STATE_ROOM,
     producer::Record,
-    records,
+    records::{self, Carries},
     source::Inner,
     state::{Begun, settling_makes_ready},
 };
 use forebay_contract::{
-    Carried, DeadOrigin, History, Message, SettleError, Settled, Settlement, Verdict,
+    Carried, DeadOrigin, Message, MessageId, SettleError, Settled, Settlement, Verdict,
 };
 use rdkafka::types::RDKafkaErrorCode as Code;
 use std::{
@@ -43,23 +44,45 @@ struct Pending {
 
 pub(crate) async fn settle(source: &Arc<Inner>, batch: &[Settlement<Receipt>]) -> Vec<Answer> {
     let (mut answers, pending) = begin(source, batch);
-    if !pending.is_empty() {
-        let end = tokio::time::Instant::now() + PATIENCE;
-        let too_large = wait(&mut answers, pending, end).await;
-        // With less history they may fit.
-        let again = too_large.into_iter().filter_map(|index| {
-            again(source, index, &batch[index]).map_err(|answer| answers[index] = answer).ok()
-        });
-        let again: Vec<_> = again.collect();
-        for index in wait(&mut answers, again, end).await {
-            answers[index] = Err(SettleError::Refused(TOO_LARGE.into()));
-        }
+    if pending.is_empty() {
+        return answers;
+    }
+    let end = tokio::time::Instant::now() + PATIENCE;
+    for index in wait(&mut answers, pending, end).await {
+        answers[index] = alone(source, &batch[index], end).await;
     }
     answers
 }
 
-const TOO_LARGE: &str = "the copy is too large for its topic even without a history: raise \
-    `max.message.bytes` of the retry and dead-letter topics to that of the topic itself";
+/// Copies what was too large once more: by itself, since the broker refuses a batch as a whole, and
+/// then with less of ours.
+async fn alone(
+    source: &Arc<Inner>,
+    settlement: &Settlement<Receipt>,
+    end: tokio::time::Instant,
+) -> Answer {
+    for carries in Carries::EACH {
+        let copy = match again(source, settlement, carries) {
+            Ok(copy) => copy,
+            Err(answer) => return answer,
+        };
+        if let Some(answer) = answer(&copy, end).await {
+            return answer;
+        }
+    }
+    Err(SettleError::Refused(too_large(source).into()))
+}
+
+fn too_large(source: &Inner) -> String {
+    format!(
+        "the dead letter is too large for the topic `{}`, with nothing of ours in it: raise its \
+         `max.message.bytes` to that of `{}` and 16 KiB more (what `create` makes has room for \
+         `max_message_bytes` and those), or set `compression.type` in `raw` if its producer \
+         compresses",
+        source.topics.dead,
+        source.topics.main()
+    )
+}
 
 /// Carries out what needs no broker, and sends off what does.
 fn begin(source: &Arc<Inner>, batch: &[Settlement<Receipt>]) -> (Vec<Answer>, Vec<Pending>) {
@@ -105,10 +128,8 @@ fn begin(source: &Arc<Inner>, batch: &[Settlement<Receipt>]) -> (Vec<Answer>, Ve
     }
     forget_attempts(source, batch, &answers);
     for Pending { index, copy } in make {
-        match send(source, &batch[index], copy.clone(), true) {
-            Ok(()) => pending.push(Pending { index, copy }),
-            Err(answer) => answers[index] = Err(answer),
-        }
+        send(source, &batch[index], copy.clone(), Carries::All);
+        pending.push(Pending { index, copy });
     }
     (answers, pending)
 }
@@ -121,22 +142,26 @@ async fn wait(
 ) -> Vec<usize> {
     let mut too_large = Vec::new();
     for Pending { index, copy } in pending {
-        answers[index] = match tokio::time::timeout_at(end, copy.outcome()).await {
-            Ok(Outcome::Confirmed { .. }) => Ok(Settled::Deferred),
-            Ok(Outcome::TooLate) => Err(SettleError::Stale),
-            Ok(Outcome::Failed(Code::MessageSizeTooLarge)) => {
-                too_large.push(index);
-                continue;
-            }
-            Ok(Outcome::Failed(code)) => Err(failed(code)),
-            Err(_) => {
-                let text =
-                    format!("a copy was not confirmed within {PATIENCE:?}; it is on its way");
-                Err(SettleError::Unavailable(text.into()))
-            }
-        };
+        match answer(&copy, end).await {
+            Some(answer) => answers[index] = answer,
+            None => too_large.push(index),
+        }
     }
     too_large
+}
+
+/// What a copy means for its settlement; `None`: it is too large.
+async fn answer(copy: &Copy, end: tokio::time::Instant) -> Option<Answer> {
+    Some(match tokio::time::timeout_at(end, copy.outcome()).await {
+        Ok(Outcome::Confirmed { .. }) => Ok(Settled::Deferred),
+        Ok(Outcome::TooLate) => Err(SettleError::Stale),
+        Ok(Outcome::Failed(Code::MessageSizeTooLarge)) => return None,
+        Ok(Outcome::Failed(code)) => Err(failed(code)),
+        Err(_) => {
+            let text = format!("a copy was not confirmed within {PATIENCE:?}; it is on its way");
+            Err(SettleError::Unavailable(text.into()))
+        }
+    })
 }
 
 fn failed(code: Code) -> SettleError {
@@ -149,21 +174,56 @@ fn failed(code: Code) -> SettleError {
     }
 }
 
-/// Makes a copy once more, without a history.
 fn again(
     source: &Arc<Inner>,
-    index: usize,
     settlement: &Settlement<Receipt>,
-) -> Result<Pending, Answer> {
+    carries: Carries,
+) -> Result<Arc<Copy>, Answer> {
+    if carries == Carries::Nothing
+        && let Some(after) = delay(&settlement.verdict)
+    {
+        return Err(hold(source, settlement, after));
+    }
     let begun = source.shared.lock().begin_copy(settlement.receipt);
     match begun {
         Begun::Over => Err(Ok(Settled::Deferred)),
         Begun::Stale => Err(Err(SettleError::Stale)),
-        Begun::Wait(copy) => Ok(Pending { index, copy }),
+        Begun::Wait(copy) => Ok(copy),
         Begun::Make(copy) => {
-            send(source, settlement, copy.clone(), false).map_err(Err)?;
-            Ok(Pending { index, copy })
+            send(source, settlement, copy.clone(), carries);
+            Ok(copy)
         }
+    }
+}
+
+/// A retry without its state would have no end. So the message waits here, not done, and its attempts
+/// are known as long as this worker has its partition.
+fn hold(source: &Inner, settlement: &Settlement<Receipt>, after: Duration) -> Answer {
+    let message = &settlement.message;
+    tracing::warn!(
+        message = %message.id,
+        bytes = message.size(),
+        "no retry topic takes a copy of this message, which leaves no room for its state: it waits at \
+         this worker, and a restart forgets its attempts. Raise `max.message.bytes` of the retry \
+         topics to that of `{}` and 16 KiB more",
+        source.topics.main()
+    );
+    let now = (Instant::now(), SystemTime::now());
+    let message = Arc::new(after_failure(message, &carried(source, settlement, now.1)));
+    let begun = source.shared.lock().release(settlement.receipt, &message, now.0 + after, now.0);
+    source.shared.ready.notify_one();
+    source.shared.wake_thread();
+    match begun {
+        Begun::Stale => Err(SettleError::Stale),
+        _ => Ok(Settled::Deferred),
+    }
+}
+
+/// How long a message is to wait, by its verdict.
+const fn delay(verdict: &Verdict) -> Option<Duration> {
+    match verdict {
+        Verdict::Retry { after, .. } | Verdict::Postpone { after, .. } => Some(*after),
+        _ => None,
     }
 }
 
@@ -185,36 +245,19 @@ fn carried(source: &Inner, settlement: &Settlement<Receipt>, now: SystemTime) ->
 }
 
 /// Sends a copy off. What becomes of it is entered into the state by its report.
-fn send(
-    source: &Arc<Inner>,
-    settlement: &Settlement<Receipt>,
-    copy: Arc<Copy>,
-    with_history: bool,
-) -> Result<(), SettleError> {
+fn send(source: &Arc<Inner>, settlement: &Settlement<Receipt>, copy: Arc<Copy>, carries: Carries) {
     let (receipt, message) = (settlement.receipt, &settlement.message);
     let now = (Instant::now(), SystemTime::now());
     let whole = carried(source, settlement, now.1);
-    let room = records::room(message, source.options.max_message_bytes);
-    let state = match with_history {
-        true => whole.state(room),
-        false => Carried { history: History::new(), ..whole.clone() }.state(room),
-    };
-    let Some(state) = state else {
-        source.shared.lock().copied(
-            receipt,
-            Outcome::Failed(Code::MessageSizeTooLarge),
-            None,
-            now.0,
-        );
-        return Err(SettleError::Refused(TOO_LARGE.into()));
-    };
-    let delay = match &settlement.verdict {
-        Verdict::Retry { after, .. } | Verdict::Postpone { after, .. } => Some(*after),
-        _ => None,
-    };
+    let delay = delay(&settlement.verdict);
     let stays = delay
         .filter(|_| source.options.order != Order::None)
         .map(|after| (Arc::new(after_failure(message, &whole)), now.0 + after));
+    let room = match stays {
+        Some(_) => STATE_ROOM,
+        None => records::room(message, source.options.max_message_bytes),
+    };
+    let state = carries.state(whole, room);
     let shared = source.shared.clone();
     let again = stays.clone();
     let report = move |outcome| {
@@ -224,27 +267,48 @@ fn send(
         shared.ready.notify_one();
         shared.wake_thread();
     };
-    let headers = |rest| records::headers(Some(&message.id), Some(&state), rest);
     let key = message.key.as_ref();
     let payload = Some(message.payload.as_ref());
+    let id = id(source, settlement, carries);
     match delay {
         Some(_) if stays.is_some() => {
-            note_attempt(source, receipt, message, &state, Box::new(report));
+            note_attempt(source, receipt, message, state.as_deref(), Box::new(report));
         }
         Some(after) => {
+            let headers = records::headers(id, state.as_deref(), &message.headers);
             let topic = source.topics.retry(after).unwrap_or_else(|| source.topics.main());
-            let headers = headers(&message.headers);
             let record = Record { topic, partition: None, key, payload, headers };
             source.producer.send(record, Box::new(report));
         }
         None => {
-            let headers = headers(&message.headers);
+            let headers = records::headers(id, state.as_deref(), &message.headers);
             let topic = &source.topics.dead;
             let record = Record { topic, partition: Some(0), key, payload, headers };
             source.producer.send(record, Box::new(report));
         }
     }
-    Ok(())
+}
+
+/// The identity that a copy carries. One that carries nothing keeps what the message itself had.
+fn id<'a>(
+    source: &Inner,
+    settlement: &'a Settlement<Receipt>,
+    carries: Carries,
+) -> Option<&'a MessageId> {
+    let id = &settlement.message.id;
+    if carries != Carries::Nothing {
+        return Some(id);
+    }
+    if let Verdict::DeadLetter { reason, note } = &settlement.verdict {
+        tracing::warn!(
+            message = %id,
+            bytes = settlement.message.size(),
+            %reason,
+            error = %note.error,
+            "this message leaves no room for the reason of its death: the dead letter is without one"
+        );
+    }
+    Some(id).filter(|id| id.to_string() != source.position(settlement.receipt))
 }
 
 /// The message as it comes again.
@@ -260,7 +324,7 @@ fn note_attempt(
     source: &Inner,
     receipt: Receipt,
     message: &Message,
-    state: &str,
+    state: Option<&str>,
     report: crate::producer::Report,
 ) {
     let (Some(topic), Some(place)) = (&source.topics.attempts, source.place(receipt)) else {
@@ -268,7 +332,7 @@ fn note_attempt(
     };
     let key = receipt.offset.to_string().into();
     let rest = forebay_contract::Headers::new();
-    let headers = records::headers(Some(&message.id), Some(state), &rest);
+    let headers = records::headers(Some(&message.id), state, &rest);
     let record =
         Record { topic, partition: Some(place), key: Some(&key), payload: Some(b""), headers };
     source.producer.send(record, report);

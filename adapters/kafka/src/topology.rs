@@ -3,6 +3,7 @@
 use crate::{
     Create, KafkaError, KafkaOptions, committed, config,
     context::{Context, Note},
+    options::STATE_ROOM,
     retention,
     topics::Topics,
 };
@@ -166,7 +167,11 @@ async fn make(
     let admin: AdminClient<DefaultClientContext> = config::admin(options)?
         .create()
         .map_err(|fault| KafkaError::new("making a client to create topics", &fault))?;
-    let size = options.max_message_bytes.to_string();
+    let size = options.max_message_bytes;
+    // Others may have made the topic, and publish larger messages into it.
+    let largest = retention::max_message_bytes(&admin, topics.main(), options).await;
+    let own_size = (size.max(largest.unwrap_or(size)) + STATE_ROOM).to_string();
+    let size = size.to_string();
     let kept = retention::CREATED.as_millis().to_string();
     let new = missing.iter().map(|topic| {
         let is = |name: Option<&Arc<str>>| name == Some(topic);
@@ -175,8 +180,9 @@ async fn make(
             () if is(Some(&topics.dead)) => 1,
             () => options.retry_partitions,
         };
+        let size = if is(Some(topics.main())) { &size } else { &own_size };
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(create.replication))
-            .set("max.message.bytes", &size);
+            .set("max.message.bytes", size);
         match () {
             // They are kept until somebody decides.
             () if is(Some(&topics.dead)) => new.set("retention.ms", "-1"),
