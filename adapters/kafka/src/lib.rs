@@ -40,6 +40,7 @@
 //! built as it is: `docs/decisions/0006-kafka-attempts-topic-and-split-queues.md`.
 
 mod assigned;
+mod attempts;
 mod backlog;
 mod commit;
 mod committed;

@@ -77,6 +77,16 @@ impl Producer {
         }
     }
 
+    /// How many partitions a topic has. The producer learns of new ones by that. Blocks.
+    pub(crate) fn partitions(&self, topic: &str, timeout: Duration) -> Result<i32, KafkaError> {
+        let fail = |fault| KafkaError::new(format!("asking for partitions of `{topic}`"), &fault);
+        let producer = self.current();
+        let metadata = producer.client().fetch_metadata(Some(topic), timeout).map_err(fail)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let count = found.map_or(0, |found| found.partitions().len());
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
     /// Waits until all that was sent is answered for, as far as the time allows. Blocks.
     pub(crate) fn flush(&self, timeout: Duration) {
         if let Err(fault) = self.current().flush(timeout) {

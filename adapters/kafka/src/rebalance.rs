@@ -16,7 +16,6 @@ use crate::{
     commit::{Answer, Entry},
     committed::{self, Committed},
     poller::{COMMIT_EVERY, Noted, Poller, Queue},
-    records::Read,
 };
 use forebay_contract::{Scope, SourceEvent};
 use forebay_policy::{AssignNote, Commit, Ledger};
@@ -46,6 +45,9 @@ pub(crate) struct Revoking {
 impl Poller {
     /// Partitions are given to us.
     pub(crate) fn assign(&mut self, list: &TopicPartitionList) {
+        if let Err(error) = self.room_for_attempts(list) {
+            self.shared.fail(error);
+        }
         let commits = self.ask_committed(list);
         let known = commits.len() >= list.count();
         // With order, the topic itself is all that is read.
@@ -64,11 +66,11 @@ impl Poller {
                 None => Offset::Invalid,
             };
             if let Err(fault) = starts.add_partition_offset(topic, partition, start) {
-                tracing::error!(topic, partition, "{fault}");
+                self.not_taken(format!("{topic}:{partition}: {fault}"));
             }
         }
         if let Err(fault) = self.consumer.incremental_assign(&starts) {
-            tracing::error!("taking partitions: {fault}");
+            self.not_taken(fault.to_string());
         }
         self.shared.lock().rebalances += 1;
         self.shared.assigned.notify_waiters();
@@ -78,6 +80,13 @@ impl Poller {
             partitions = list.count(),
             "partitions were given to this worker"
         );
+    }
+
+    /// A partition that is ours and is not read would stand still without a word: rather end, and let
+    /// another worker have it.
+    fn not_taken(&self, detail: String) {
+        let what = format!("taking partitions in `{}`", self.options.group);
+        self.shared.fail(KafkaError::Broker { what, detail, passing: false });
     }
 
     fn ask_committed(&self, list: &TopicPartitionList) -> Vec<Committed> {
@@ -120,8 +129,7 @@ impl Poller {
             _ => tracing::warn!(topic, partition, ?offset, "{note}; the offset is honoured"),
         }
         let Some(mut queue) = self.consumer.split_partition_queue(topic, partition) else {
-            tracing::error!(topic, partition, "librdkafka has no queue for this partition");
-            return;
+            return self.not_taken(format!("librdkafka has no queue for {topic}:{partition}"));
         };
         let filled = Arc::new(AtomicBool::new(true));
         let (flag, waker) = (filled.clone(), self.shared.clone());
@@ -133,41 +141,6 @@ impl Poller {
         self.queues.push(Queue { scope, topic, queue, filled, attempts });
         let assigned = Assigned::new(index, partition, ledger, self.options.order);
         self.shared.lock().assign(assigned);
-    }
-
-    /// With order: the attempts of messages that waited in their lanes when their worker went, by
-    /// partition and offset.
-    fn noted_attempts(&mut self, commits: &[Committed]) -> HashMap<i32, HashMap<i64, Noted>> {
-        let mut noted: HashMap<i32, HashMap<i64, Noted>> = HashMap::new();
-        let (Some(reader), Some(topic)) = (&mut self.attempts, &self.topics.attempts) else {
-            return noted;
-        };
-        let places: Vec<_> = commits.iter().map(|commit| (commit.partition, 0)).collect();
-        let result = reader.read(topic, &places, |partition, read| {
-            let key = read.message.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
-            if let Some(offset) = key.and_then(|key| key.parse::<i64>().ok()) {
-                let noted = noted.entry(partition).or_default();
-                // One without a history deletes what was noted.
-                match read.message.history.notes().is_empty() {
-                    true => drop(noted.remove(&offset)),
-                    false => {
-                        let Read { message, due, .. } = read;
-                        noted.insert(offset, Noted { message, due });
-                    }
-                }
-            }
-            true
-        });
-        if let Err(error) = result {
-            tracing::warn!("attempts of waiting messages begin anew: {error}");
-        }
-        for commit in commits {
-            let next = commit.offset.unwrap_or(0);
-            if let Some(noted) = noted.get_mut(&commit.partition) {
-                noted.retain(|offset, _| *offset >= next);
-            }
-        }
-        noted
     }
 
     /// Partitions are taken away.
@@ -356,5 +329,29 @@ impl Poller {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KafkaOptions, producer::Producer, state::Shared, topics::Topics};
+
+    /// librdkafka refuses a partition that it has been given already.
+    #[test]
+    fn a_partition_that_cannot_be_taken_ends_the_worker() {
+        let mut options = KafkaOptions::new("127.0.0.1:1", "orders");
+        options.request_timeout = Duration::from_millis(30);
+        let (options, shared) = (Arc::new(options), Arc::new(Shared::default()));
+        let topics = Arc::new(Topics::new(&options));
+        let producer = Arc::new(Producer::new(&options, None).unwrap());
+        let mut poller = Poller::new(&options, &topics, &shared, &producer).unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition("orders", 0);
+        poller.assign(&list);
+        assert!(shared.lock().failed.is_none());
+        poller.assign(&list);
+        let error = shared.lock().failed.clone().unwrap();
+        assert!(error.is_fatal() && error.to_string().contains("taking partitions"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     topics::Topics,
 };
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError as Fault,
@@ -137,7 +137,7 @@ pub(crate) async fn ensure(
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
-    check_attempts(inspector, topics).await
+    check_attempts(inspector, options, topics).await
 }
 
 /// Names what is not there.
@@ -218,26 +218,61 @@ async fn make(
 /// Attempts are noted in the partition with the number of the message's own.
 async fn check_attempts(
     inspector: &Arc<Inspector>,
+    options: &Arc<KafkaOptions>,
     topics: &Arc<Topics>,
 ) -> Result<(), KafkaError> {
-    let (inspector, topics) = (inspector.clone(), topics.clone());
+    let (inspector, options, topics) = (inspector.clone(), options.clone(), topics.clone());
     asking(inspector.timeout(), move || {
         let Some(attempts) = &topics.attempts else { return Ok(()) };
-        let main = inspector.partitions(topics.main())?.unwrap_or(1);
+        let needed = inspector.partitions(topics.main())?.unwrap_or(1);
         let there = inspector.partitions(attempts)?.unwrap_or(1);
-        if there >= main {
-            return Ok(());
+        match there >= needed {
+            true => Ok(()),
+            false => grow_attempts(&options, attempts, there, topics.main(), needed),
         }
-        Err(KafkaError::Setting {
-            setting: "order".into(),
-            value: format!(
-                "kept, and the topic `{attempts}` has {there} partitions where `{}` has {main}",
-                topics.main()
-            ),
-            why: format!("give `{attempts}` as many partitions"),
-        })
     })
     .await
+}
+
+/// Gives the attempts as many partitions as the topic has, where `create` allows that. Blocks.
+pub(crate) fn grow_attempts(
+    options: &KafkaOptions,
+    attempts: &str,
+    there: i32,
+    main: &str,
+    needed: i32,
+) -> Result<(), KafkaError> {
+    if options.create.is_none() {
+        return Err(KafkaError::Setting {
+            setting: "order".into(),
+            value: format!(
+                "kept, and the topic `{attempts}` has {there} partitions where `{main}` has {needed}"
+            ),
+            why: format!(
+                "give `{attempts}` as many partitions, or let Forebay do so with `create`"
+            ),
+        });
+    }
+    let what = format!("adding partitions to the topic `{attempts}`");
+    let fail = |fault: &Fault| KafkaError::new(&*what, fault);
+    let admin: AdminClient<DefaultClientContext> =
+        config::admin(options)?.create().map_err(|fault| fail(&fault))?;
+    let count = usize::try_from(needed).unwrap_or_default();
+    let asked = AdminOptions::new().request_timeout(Some(options.request_timeout));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
+        KafkaError::Broker { what: what.clone(), detail: error.to_string(), passing: false }
+    })?;
+    let answers = runtime
+        .block_on(admin.create_partitions(&[NewPartitions::new(attempts, count)], &asked))
+        .map_err(|fault| fail(&fault))?;
+    match answers.into_iter().find_map(Result::err) {
+        // Another worker was faster.
+        None | Some((_, Code::InvalidPartitions)) => {
+            tracing::info!(topic = attempts, partitions = needed, "grown, as `{main}` was");
+            Ok(())
+        }
+        Some((_, code)) => Err(KafkaError::from_code(what, code)),
+    }
 }
 
 /// Runs what blocks on a thread for that.

@@ -4,10 +4,18 @@
 
 mod support;
 
-use forebay_contract::{OrderSupport, Outgoing, PublishError, Sink, Source, Verdict};
-use forebay_kafka::{Create, KafkaOptions, Order};
+use forebay_contract::{
+    OrderSupport, Outgoing, PublishError, Sink, Source, SourceError, Verdict, Want,
+};
+use forebay_kafka::{Create, KafkaOptions, KafkaQueue, KafkaSource, Order};
+use rdkafka::{
+    admin::{AdminOptions, NewPartitions},
+    producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
+};
 use std::time::{Duration, Instant};
-use support::{Topic, ack, options, publish, receive_for, receive_n, retry, settle, text};
+use support::{
+    Topic, ack, admin, client, options, publish, receive_for, receive_n, retry, settle, text, until,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -105,4 +113,50 @@ async fn a_delay_is_refused_where_order_is_kept() {
     assert!(
         matches!(&answer, Err(PublishError::Refused(why)) if why.to_string().contains("delay"))
     );
+}
+
+/// Someone gives the topic more partitions while a worker runs; what fails there is noted all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_while_running_are_in_order_too() {
+    for created in [true, false] {
+        let mut own = ordered("added", Order::Key);
+        own.raw.insert("topic.metadata.refresh.interval.ms".into(), "500".into());
+        let topic = Topic::open(own.clone()).await.unwrap();
+        if !created {
+            own.create = None;
+        }
+        let source = KafkaQueue::open(own).await.unwrap().source().await.unwrap();
+        let name = &topic.options.topic;
+        // The producer for attempts knows how many there were.
+        publish(&topic.queue, &keyed(&["a"], 1)).await;
+        let out = receive_n(&source, 1).await;
+        settle(&source, &out, retry(Duration::ZERO)).await.remove(0).unwrap();
+        ack(&source, &receive_n(&source, 1).await).await;
+
+        let three = [NewPartitions::new(name, 3)];
+        admin().create_partitions(&three, &AdminOptions::new()).await.unwrap();
+        if !created {
+            let received = receive_error(&source).await;
+            assert!(received.contains("order") && received.contains("`create`"), "{received}");
+            continue;
+        }
+        until("all are assigned", async || source.assigned().len() == 3).await;
+        let producer: ThreadedProducer<DefaultProducerContext> = client().create().unwrap();
+        producer.send(BaseRecord::<(), str>::to(name).payload("new").partition(2)).unwrap();
+        producer.flush(5 * SECOND).unwrap();
+        let out = receive_n(&source, 1).await;
+        settle(&source, &out, retry(SECOND / 10)).await.remove(0).unwrap();
+        let out = receive_n(&source, 1).await;
+        assert_eq!((text(&out[0]).as_str(), out[0].message.attempt), ("new", 1));
+        ack(&source, &out).await;
+        source.close(5 * SECOND).await.unwrap();
+    }
+}
+
+async fn receive_error(source: &KafkaSource) -> String {
+    let mut out = Vec::new();
+    let received = source.receive(Want { messages: 1, bytes: 1 << 20 }, &mut out);
+    let received = tokio::time::timeout(20 * SECOND, received).await.expect("a word");
+    let Err(SourceError::Fatal(error)) = received else { panic!("{received:?}") };
+    error.to_string()
 }
