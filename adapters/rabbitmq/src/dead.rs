@@ -23,7 +23,7 @@ use forebay_contract::{
     Bytes, Carried, DeadFilter, DeadId, DeadLetter, DeadLetters, DeadLettersError, DeadOrigin,
     DeadReason, FailureKind, FailureNote, Redriven,
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use lapin::{
     BasicProperties, Channel,
     options::{BasicAckOptions, BasicGetOptions, BasicNackOptions},
@@ -66,11 +66,10 @@ impl<'a> Look<'a> {
         let options = &self.queue.checked.options;
         let gets = (0..most.min(GETS))
             .map(|_| self.channel.basic_get((&**name).into(), BasicGetOptions::default()));
+        let got = self.queue.consume.answer(try_join_all(gets)).await?;
+        let got = got.map_err(|error| RabbitError::about(name, &error))?;
         let mut letters = Vec::new();
-        for got in join_all(gets).await {
-            let Some(got) = got.map_err(|error| RabbitError::about(name, &error))? else {
-                continue;
-            };
+        for got in got.into_iter().flatten() {
             let got = got.delivery;
             self.taken.insert(got.delivery_tag);
             let read = properties::read(&got.properties, got.data.into(), options.identity);
@@ -83,15 +82,19 @@ impl<'a> Look<'a> {
     /// This one is gone from here.
     async fn ack(&mut self, tag: u64) -> Result<(), RabbitError> {
         self.taken.remove(&tag);
-        Ok(self.channel.basic_ack(tag, BasicAckOptions::default()).await?)
+        let acked = self.channel.basic_ack(tag, BasicAckOptions::default());
+        Ok(self.queue.consume.answer(acked).await??)
     }
 
     /// Gives back all that was taken and not acked, and waits until it is back.
     async fn end(self) -> Result<(), RabbitError> {
         let one = BasicNackOptions { multiple: false, requeue: true };
         let nacks = self.taken.iter().map(|tag| self.channel.basic_nack(*tag, one));
-        try_join_all(nacks).await?;
-        Ok(self.channel.close(200, "done".into()).await?)
+        let ended = async {
+            try_join_all(nacks).await?;
+            self.channel.close(200, "done".into()).await
+        };
+        Ok(self.queue.consume.answer(ended).await??)
     }
 }
 

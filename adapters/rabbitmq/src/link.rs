@@ -86,8 +86,22 @@ impl Link {
     /// A new channel on the connection, which is made if there is none.
     pub(crate) async fn channel(&self) -> Result<Channel, RabbitError> {
         let connection = self.connection().await?;
-        let channel = tokio::time::timeout(self.limit(), connection.create_channel()).await;
-        channel.map_err(|_| self.silent())?.map_err(RabbitError::from)
+        Ok(self.answer(connection.create_channel()).await??)
+    }
+
+    /// The broker's answer to a question. If there is none in time, the connection is given up, for
+    /// whoever asks next: a broken one need not look broken.
+    pub(crate) async fn answer<T>(
+        &self,
+        asked: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<lapin::Result<T>, RabbitError> {
+        match tokio::time::timeout(self.limit(), asked).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                self.state.lock().await.connection = None;
+                Err(self.silent())
+            }
+        }
     }
 
     async fn connection(&self) -> Result<Arc<Connection>, RabbitError> {

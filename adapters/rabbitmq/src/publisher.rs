@@ -225,7 +225,8 @@ impl Lane {
             return Ok(channel);
         }
         let channel = self.link.channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let selected = channel.confirm_select(ConfirmSelectOptions::default());
+        self.link.answer(selected).await??;
         self.channel = Some(channel.clone());
         Ok(channel)
     }

@@ -330,8 +330,13 @@ async fn seen_through(shared: &Shared, receipt: Receipt) -> Answer {
                 Standing::Copying => {}
                 Standing::Stale => return Ok(Settled::Deferred),
                 Standing::Out => {
-                    let why = "the copy did not arrive: settle it again";
-                    return Err(SettleError::Unavailable(why.into()));
+                    return Err(match shared.queue.publish.blocked() {
+                        Some(reason) => RabbitError::Blocked { reason }.into(),
+                        None => {
+                            let why = "the copy did not arrive: settle it again";
+                            SettleError::Unavailable(why.into())
+                        }
+                    });
                 }
             },
         }

@@ -101,13 +101,16 @@ impl Tap {
     pub(crate) async fn stop(&mut self, shared: &Arc<Shared>) -> Result<(), RabbitError> {
         let Some(mut stopping) = self.consumer.take() else { return Ok(()) };
         let tag = shared.lock().session.as_mut().and_then(|session| session.consuming.take());
-        if let Some(tag) = tag {
-            self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
-        }
-        while let Some(delivery) = stopping.next().await {
-            arrive::take_in(shared, vec![delivery?]);
-        }
-        Ok(())
+        let stopped = async {
+            if let Some(tag) = tag {
+                self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
+            }
+            while let Some(delivery) = stopping.next().await {
+                arrive::take_in(shared, vec![delivery?]);
+            }
+            Ok(())
+        };
+        Ok(shared.queue.consume.answer(stopped).await??)
     }
 
     /// Stops, and gives back all that has not been handed out; how many that were. What came back
@@ -149,11 +152,12 @@ async fn consume(
     prefetch: u16,
 ) -> Result<Consumer, RabbitError> {
     let queue = &shared.queue.checked.options.queue;
-    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-    let options = BasicConsumeOptions::default();
-    let consumer = channel
-        .basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default())
-        .await;
+    let consuming = async {
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+        let (name, options) = (queue.as_str().into(), BasicConsumeOptions::default());
+        channel.basic_consume(name, "".into(), options, FieldTable::default()).await
+    };
+    let consumer = shared.queue.consume.answer(consuming).await?;
     tracing::debug!(%queue, prefetch, "consuming");
     consumer.map_err(|error| RabbitError::about(queue, &error))
 }

@@ -27,6 +27,11 @@ use std::{
 /// and would throw away a dead letter that is looked at more often.
 const NEVER: i64 = 1_000_000_000;
 
+/// How long a new queue is left alone. RabbitMQ notes a new quorum queue on disk only some time after
+/// it has declared it (half a second, it seems): seen on 3.10.8, one that was killed at once after
+/// forgot the queue, and with it messages that it had confirmed.
+const TAKES_ROOT: Duration = Duration::from_secs(1);
+
 /// For how long a queue that was not there is taken not to be.
 const MISSING_FOR: Duration = Duration::from_secs(60);
 
@@ -56,8 +61,8 @@ impl Queues {
         match options.topology {
             Topology::Leave => Ok(()),
             Topology::Declare => {
-                self.declare(dead).await?;
-                self.declare(&options.queue).await
+                tokio::try_join!(self.declare(dead), self.declare(&options.queue))?;
+                Ok(())
             }
             Topology::Verify => {
                 self.count(&options.queue).await?;
@@ -97,7 +102,8 @@ impl Queues {
     pub(crate) async fn count(&self, queue: &str) -> Result<(u32, u32), RabbitError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let channel = self.link.channel().await?;
-        let declared = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+        let asked = channel.queue_declare(queue.into(), passive, FieldTable::default());
+        let declared = self.link.answer(asked).await?;
         let queue = declared.map_err(|error| RabbitError::about(queue, &error))?;
         Ok((queue.message_count(), queue.consumer_count()))
     }
@@ -122,11 +128,20 @@ impl Queues {
     }
 
     async fn declare(&self, queue: &str) -> Result<(), RabbitError> {
+        let is_new = match self.count(queue).await {
+            Ok(_) => false,
+            Err(RabbitError::NoQueue { .. }) => true,
+            Err(error) => return Err(error),
+        };
         let arguments = self.arguments(queue);
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let channel = self.link.channel().await?;
-        let declared = channel.queue_declare(queue.into(), durable, arguments).await;
+        let asked = channel.queue_declare(queue.into(), durable, arguments);
+        let declared = self.link.answer(asked).await?;
         declared.map_err(|error| RabbitError::about(queue, &error))?;
+        if is_new {
+            tokio::time::sleep(TAKES_ROOT).await;
+        }
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
         Ok(())
     }
@@ -212,7 +227,8 @@ impl Queues {
         let mut durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         for _ in 0..MOST_ARGUMENTS {
             let channel = self.link.channel().await?;
-            let declared = channel.queue_declare(queue.into(), durable, arguments.clone()).await;
+            let asked = channel.queue_declare(queue.into(), durable, arguments.clone());
+            let declared = self.link.answer(asked).await?;
             let Err(error) = declared else { return Ok(arguments) };
             let said = reply(&error).map(|(_, said)| said).unwrap_or_default();
             match differs(&said) {

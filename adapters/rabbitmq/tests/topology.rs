@@ -241,3 +241,29 @@ async fn whom_the_broker_does_not_let_in_is_told_so_without_the_password() {
     let error = refusal(&with("amqp://guest:guest@127.0.0.1:1/%2f")).await;
     assert!(matches!(error, RabbitError::Unreachable { .. }) && !error.is_fatal(), "{error}");
 }
+
+#[tokio::test]
+async fn tls_wants_a_certificate_that_is_trusted() {
+    let url = std::env::var("FOREBAY_TEST_AMQPS")
+        .unwrap_or_else(|_| "amqps://guest:guest@127.0.0.1:25671/%2f".into());
+    let ca = std::env::var_os("FOREBAY_TEST_CA").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.run/brokers/tls/ca.pem"),
+        Into::into,
+    );
+    assert!(ca.exists(), "{} is missing; scripts/brokers up rabbitmq makes it", ca.display());
+    let options = RabbitOptions { url, ..options() };
+    let _clean_up = CleanUp(options.clone());
+    let error = refusal(&options).await;
+    assert!(matches!(error, RabbitError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+    let trusting = RabbitOptions { ca_file: Some(ca), ..options.clone() };
+    let queue = open(&trusting).await;
+    let source = queue.source().await.unwrap();
+    publish(&queue, &[Outgoing::new("1")]).await;
+    assert_eq!(&receive(&source, 1).await[0].message.payload[..], b"1");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for (file, says) in [("/nowhere/ca.pem", "cannot be read"), (manifest, "no certificate")] {
+        let error = refusal(&RabbitOptions { ca_file: Some(file.into()), ..options.clone() }).await;
+        assert!(error.to_string().contains(says) && error.is_fatal(), "{error}");
+    }
+}

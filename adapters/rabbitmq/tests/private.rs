@@ -1,0 +1,179 @@
+//! What hurts all of a broker, on one of the test's own: it closes channels of the slow, it is low on
+//! memory, it is killed.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use forebay_contract::{
+    DeadFilter, DeadLetters, Outgoing, PublishError, SettleError, Sink, Source, SourceEvent,
+    Verdict,
+};
+use forebay_rabbitmq::RabbitOptions;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+use support::{
+    dead_letter, event, name, open, publish, receive, receive_n, retry, settle, settlement,
+};
+
+/// A RabbitMQ of a test's own, ended with it.
+struct Broker {
+    directory: PathBuf,
+    offset: u32,
+}
+
+impl Broker {
+    fn start() -> Self {
+        // Ports that other runs of this test do not use.
+        let offset = 4_000 + std::process::id() % 200 * 10;
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("rabbitmq-{offset}"));
+        let broker = Self { directory, offset };
+        broker.script(&["up", "rabbitmq"]);
+        broker
+    }
+
+    fn script(&self, arguments: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/brokers");
+        let output = Command::new(script)
+            .args(arguments)
+            .env("FOREBAY_BROKERS_DIR", &self.directory)
+            .env("FOREBAY_BROKERS_OFFSET", self.offset.to_string())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/brokers {arguments:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Has the broker run a line of Erlang.
+    fn eval(&self, line: &str) {
+        self.script(&["ctl", "rabbitmq", "eval", line]);
+    }
+
+    fn options(&self) -> RabbitOptions {
+        let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", 25_672 + self.offset);
+        RabbitOptions {
+            confirm_timeout: Duration::from_secs(2),
+            heartbeat: Duration::from_secs(2),
+            ..RabbitOptions::new(url, name())
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.script(&["down", "rabbitmq"]);
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_in_trouble_loses_nothing() {
+    let broker = Broker::start();
+    closes_channels_of_the_slow(&broker).await;
+    is_low_on_memory(&broker).await;
+    is_killed(&broker).await;
+}
+
+/// `consumer_timeout`: the channel is closed, the message comes again, and the worker goes on.
+async fn closes_channels_of_the_slow(broker: &Broker) {
+    broker.eval("application:set_env(rabbit, consumer_timeout, 1000).");
+    broker.eval("application:set_env(rabbit, channel_tick_interval, 300).");
+    let queue = open(&broker.options()).await;
+    let source = queue.source().await.unwrap();
+    publish(&queue, &[Outgoing::new("slow").id("slow")]).await;
+    let slow = receive(&source, 1).await;
+    assert_eq!(event(&source).await, SourceEvent::Lost(slow[0].scope));
+    let SourceEvent::Down(why) = event(&source).await else { panic!("not down") };
+    assert!(why.contains("timed out"), "{why}");
+    let again = receive(&source, 1).await;
+    assert_eq!((again[0].message.interrupted, again[0].message.deliveries), (0, Some(2)));
+    assert_eq!(settle(&source, &slow, Verdict::Ack).await, [false], "a receipt of a lost channel");
+    assert_eq!(settle(&source, &again, Verdict::Ack).await, [true]);
+    broker.eval("application:set_env(rabbit, consumer_timeout, 1800000).");
+    broker.eval("application:set_env(rabbit, channel_tick_interval, 60000).");
+    source.close(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap().outstanding(), 0);
+}
+
+/// `connection.blocked`: publishing waits and says why; consuming and acknowledging go on.
+async fn is_low_on_memory(broker: &Broker) {
+    let queue = open(&broker.options()).await;
+    let source = queue.source().await.unwrap();
+    let all: Vec<_> = (0..20).map(|n| Outgoing::new(n.to_string())).collect();
+    publish(&queue, &all).await;
+    let out = receive_n(&source, 10).await;
+    broker.script(&["ctl", "rabbitmq", "set_vm_memory_high_watermark", "absolute", "1MB"]);
+    // The broker blocks a connection when it publishes next, and reads nothing more from it.
+    let start = Instant::now();
+    let refused = queue.publish(&[Outgoing::new("late").id("late")]).await.remove(0);
+    assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+    let copies = [settlement(&out[0], retry(Duration::ZERO)), settlement(&out[1], dead_letter())];
+    for _ in 0..2 {
+        for result in source.settle(&copies).await {
+            let Err(SettleError::Unavailable(error)) = result else { panic!("{result:?}") };
+            let said = error.to_string();
+            assert!(said.contains("blocks publishing") && said.contains("memory"), "{said}");
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "it took {:?}", start.elapsed());
+    // Meanwhile acks count, and the rest comes.
+    assert!(settle(&source, &out[2..], Verdict::Ack).await.iter().all(|ok| *ok));
+    let rest = receive_n(&source, 10).await;
+    assert!(settle(&source, &rest, Verdict::Ack).await.iter().all(|ok| *ok));
+    broker.script(&["ctl", "rabbitmq", "set_vm_memory_high_watermark", "absolute", "1GB"]);
+    // Settled again, each is copied once.
+    let start = Instant::now();
+    loop {
+        let results = source.settle(&copies).await;
+        if results.iter().all(Result::is_ok) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{results:?}");
+    }
+    let again = receive(&source, 10).await;
+    let late = if again.len() < 2 { receive(&source, 10).await } else { Vec::new() };
+    let mut payloads: Vec<_> =
+        again.iter().chain(&late).map(|out| out.message.payload.clone()).collect();
+    payloads.sort();
+    assert_eq!(payloads, [out[0].message.payload.clone(), "late".into()]);
+    assert_eq!(queue.list(&DeadFilter::default(), None, 10).await.unwrap().len(), 1);
+    source.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// SIGKILL: what was confirmed, delayed or dead is there when the broker is back, and the worker goes
+/// on by itself.
+async fn is_killed(broker: &Broker) {
+    let queue = open(&broker.options()).await;
+    let source = queue.source().await.unwrap();
+    let ids: Vec<_> = (0..50).map(|n| format!("m{n}")).collect();
+    let all: Vec<_> = ids.iter().map(|id| Outgoing::new(id.clone()).id(id.as_str())).collect();
+    publish(&queue, &all).await;
+    let out = receive_n(&source, 20).await;
+    assert!(settle(&source, &out[..5], retry(Duration::from_secs(3))).await.iter().all(|ok| *ok));
+    assert!(settle(&source, &out[5..10], dead_letter()).await.iter().all(|ok| *ok));
+    let published = queue.publish(&all[..1]);
+    broker.script(&["kill", "rabbitmq"]);
+    drop(published);
+    while !matches!(event(&source).await, SourceEvent::Down(_)) {}
+    let refused = queue.publish(&all[..1]).await.remove(0);
+    assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+    broker.script(&["up", "rabbitmq"]);
+    let mut seen = std::collections::BTreeSet::new();
+    let start = Instant::now();
+    while seen.len() < 45 {
+        let out = receive(&source, 20).await;
+        seen.extend(out.iter().map(|out| out.message.id.to_string()));
+        settle(&source, &out, Verdict::Ack).await;
+        assert!(start.elapsed() < Duration::from_secs(60), "{} of 45 came back", seen.len());
+    }
+    while event(&source).await != SourceEvent::Up {}
+    let letters = queue.list(&DeadFilter::default(), None, 100).await.unwrap();
+    let dead: Vec<_> = letters.iter().map(|letter| letter.message.id.to_string()).collect();
+    assert_eq!(dead, out[5..10].iter().map(|out| out.message.id.to_string()).collect::<Vec<_>>());
+    source.close(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap().outstanding(), 0);
+}
