@@ -7,6 +7,7 @@ use crate::{
     inbox::{Held, Inbox},
     memo::{Memo, Note},
     text::key_of,
+    wear::Wear,
     wire,
 };
 use aws_sdk_sqs::types::{Message as SqsMessage, MessageSystemAttributeName};
@@ -36,6 +37,18 @@ pub(crate) struct Core {
     pub(crate) max_pollers: usize,
     pub(crate) max_message: usize,
     pub(crate) fifo: bool,
+    pub(crate) wear: Wear,
+}
+
+/// What is to become of a message that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is handed out.
+    Ready,
+    /// It is a copy that is not due for so long.
+    Early(Duration),
+    /// It was received so often, and no verdict explains so many of these: it kills its workers.
+    Killer { receives: u32, unexplained: u32 },
 }
 
 impl Core {
@@ -44,11 +57,21 @@ impl Core {
         let asked = Instant::now();
         let hide = seconds(self.lease);
         let messages = self.api.receive(most, self.wait, hide).await?;
-        Ok(messages.into_iter().filter_map(|message| self.read(message, asked)).collect())
+        let (mut came, mut odd) = (Vec::with_capacity(messages.len()), Vec::new());
+        for (held, fate) in messages.into_iter().filter_map(|message| self.read(message, asked)) {
+            match fate {
+                Fate::Ready => came.push(held),
+                fate => odd.push((held, fate)),
+            }
+        }
+        if !odd.is_empty() {
+            self.set_aside(odd, &mut came).await;
+        }
+        Ok(came)
     }
 
-    /// A message as it came from SQS.
-    fn read(&self, message: SqsMessage, asked: Instant) -> Option<Held> {
+    /// A message as it came from SQS, and what is to become of it.
+    fn read(&self, message: SqsMessage, asked: Instant) -> Option<(Held, Fate)> {
         let message_id: Arc<str> = message.message_id?.into();
         let handle = message.receipt_handle?;
         let system = message.attributes.unwrap_or_default();
@@ -65,6 +88,7 @@ impl Core {
             tracing::warn!(queue = %self.api.name(), message = %message_id, "{fault}");
         }
         let note = self.memo.recall(&message_id);
+        let fate = self.fate(receives, &note, carried.due);
         let key =
             group.as_deref().and_then(key_of).map(|key| Bytes::copy_from_slice(key.as_bytes()));
         let enqueued_at = system(MessageSystemAttributeName::SentTimestamp).and_then(time);
@@ -72,14 +96,33 @@ impl Core {
         let mut read = carried.into_message(id, key, decoded.payload, headers, enqueued_at);
         read.attempt = read.attempt.saturating_add(note.attempts(receives));
         read.deliveries = Some(receives);
+        let wants_copy = self.wear.wants_copy(receives, &note);
+        if self.wear.is_last(receives) {
+            tracing::warn!(
+                queue = %self.api.name(), message = %message_id,
+                "received {receives} times: if it comes back once more, the queue's own redrive \
+                 policy moves it to the dead letters; raise its `maxReceiveCount`"
+            );
+        }
         if let Some(history) = note.history {
             read.history = history;
         }
         let mut handout = Handout::new(handle, message_id, group, asked, self.lease);
         handout.types = decoded.types;
         (handout.uncharged, handout.failures) = (note.uncharged, note.failures);
-        let (message, receipt) = (Arc::new(read), Receipt(Arc::new(handout)));
-        Some(Delivery { message, receipt, scope: Scope(0), lease: None })
+        let message = Arc::new(read);
+        handout.worn = wants_copy.then(|| Arc::clone(&message));
+        let receipt = Receipt(Arc::new(handout));
+        Some((Delivery { message, receipt, scope: Scope(0), lease: None }, fate))
+    }
+
+    /// What is to become of a message that has been received so often, and is due then.
+    fn fate(&self, receives: u32, note: &Note, due: Option<SystemTime>) -> Fate {
+        if let Some(unexplained) = self.wear.killed_workers(receives, note) {
+            return Fate::Killer { receives, unexplained };
+        }
+        let left = due.and_then(|due| due.duration_since(SystemTime::now()).ok());
+        left.filter(|left| !left.is_zero()).map_or(Fate::Ready, Fate::Early)
     }
 
     /// Gives messages back that no handler has seen; if that fails, their leases end by themselves.
@@ -91,6 +134,7 @@ impl Core {
             handout.lose();
             self.memo.note(&handout.message_id, self.uncharged(handout));
         }
+        let handouts = self.refresh_worn(handouts).await;
         let changes: Vec<_> = handouts.iter().map(|it| (it.handle.clone(), 0)).collect();
         // In a FIFO queue one batch after the other, so that the first of a group is back first.
         let parts = if self.fifo { changes.chunks(10) } else { changes.chunks(usize::MAX) };
@@ -106,7 +150,7 @@ impl Core {
     }
 
     /// What is known of a message whose hand-out was no attempt.
-    fn uncharged(&self, handout: &Handout) -> Note {
+    pub(crate) fn uncharged(&self, handout: &Handout) -> Note {
         let before = self.memo.recall(&handout.message_id);
         let (uncharged, failures) = (handout.uncharged.saturating_add(1), handout.failures);
         Note { history: before.history, uncharged, failures, due: None }

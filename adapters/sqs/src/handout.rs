@@ -5,14 +5,14 @@
 //! what comes after the end is stale, whatever SQS says.
 //!
 //! ```text
-//!          +-- copied to the dead letters --> Copied --+
+//!          +-- copied, to the dead letters --> Copied -+
 //!          |                                           v
 //!  Out ----+----------------------- confirmed ------> Done
 //!   \----------- the lease ends, or the source closes -------> Lost
 //! ```
 
 use crate::wire::Types;
-use forebay_contract::Verdict;
+use forebay_contract::{Message, Verdict};
 use std::{
     mem::{Discriminant, discriminant},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -40,6 +40,8 @@ pub(crate) struct Handout {
     pub(crate) uncharged: u32,
     /// Attempts that failed in this process.
     pub(crate) failures: u32,
+    /// The message, if it is to go back as a fresh copy.
+    pub(crate) worn: Option<Arc<Message>>,
     book: Mutex<Book>,
 }
 
@@ -56,7 +58,7 @@ struct Book {
 pub(crate) enum Phase {
     /// Not settled.
     Out,
-    /// Its dead letter is confirmed; it is to be deleted.
+    /// Its dead letter, or its fresh copy, is confirmed; it is to be deleted.
     Copied,
     /// Settled, by a verdict of this kind.
     Done(Discriminant<Verdict>),
@@ -81,6 +83,7 @@ impl Handout {
             asked,
             uncharged: 0,
             failures: 0,
+            worn: None,
             book: Mutex::new(book),
         }
     }
@@ -117,7 +120,7 @@ impl Handout {
         self.lock().phase = Phase::Done(discriminant(verdict));
     }
 
-    /// Its dead letter is confirmed.
+    /// Its dead letter, or its fresh copy, is confirmed.
     pub(crate) fn copied(&self) {
         let mut book = self.lock();
         if book.phase == Phase::Out {

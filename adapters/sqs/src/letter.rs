@@ -7,6 +7,8 @@ use crate::{
     Receipt,
     api::Send,
     core::{take_ours, time},
+    options::secs_up,
+    publish::LONGEST_DELAY,
     text::{dedup, group_of, key_of},
     wire::{self, Encoded, Types},
 };
@@ -61,6 +63,30 @@ pub(crate) fn dead(settlement: &Settlement<Receipt>, queue: &str, most: usize, f
     });
     let Encoded { body, attributes, size } = encoded;
     Send { body, attributes, size, delay: None, fifo }
+}
+
+/// A message given back, as a fresh copy that SQS has not received yet: its state goes along. `None`
+/// where there is no room for that beside its payload. For standard queues.
+pub(crate) fn fresh(
+    message: &Message,
+    types: Option<&Types>,
+    verdict: &Verdict,
+    now: SystemTime,
+    most: usize,
+) -> Option<Send> {
+    let carried = Carried::of(message);
+    let (carried, after) = match verdict {
+        Verdict::Retry { after, note } => (carried.failed(note.clone()), *after),
+        Verdict::Postpone { after, note } => (carried.noted(note.clone()), *after),
+        Verdict::Release { after } => (carried, *after),
+        Verdict::Ack | Verdict::Drop(_) | Verdict::DeadLetter { .. } => return None,
+    };
+    // What is to wait for longer is hidden for the rest when it comes.
+    let carried = if after > LONGEST_DELAY { carried.due(now + after) } else { carried };
+    let delay = i32::try_from(secs_up(after.min(LONGEST_DELAY))).ok();
+    let Encoded { body, attributes, size } = fit(message, &carried, types, most, true);
+    let whole = attributes.contains_key(FOREBAY_STATE) && size <= most;
+    whole.then_some(Send { body, attributes, size, delay, fifo: None })
 }
 
 /// A dead letter as a message again, for its queue.
@@ -181,6 +207,25 @@ mod tests {
         assert_eq!(names(1100), ["forebay-id", "forebay-state", "h"], "its history is cut");
         assert_eq!(names(1050), ["forebay-id", "h"]);
         assert_eq!(names(1010), ["h"]);
+    }
+
+    #[test]
+    fn a_fresh_copy_carries_its_state_and_what_of_its_delay_is_too_long() {
+        let mut message = Message::new("m-1", "x");
+        message.attempt = 3;
+        let copy = |after, most| {
+            let note = FailureNote::new(FailureKind::Transient, "no", UNIX_EPOCH);
+            fresh(&message, None, &Verdict::Retry { after, note }, UNIX_EPOCH, most)
+        };
+        let state = |copy: &Send| copy.attributes[FOREBAY_STATE].string_value.clone().unwrap();
+        let soon = copy(Duration::from_millis(1500), 4096).unwrap();
+        assert_eq!(soon.delay, Some(2));
+        assert!(state(&soon).contains(r#""attempt":4"#) && !state(&soon).contains("due"));
+        let late = copy(Duration::from_secs(3600), 4096).unwrap();
+        assert_eq!(late.delay, Some(900));
+        assert!(state(&late).contains(r#""due":3600000"#), "{}", state(&late));
+        assert!(copy(Duration::ZERO, 30).is_none(), "no room for the state");
+        assert!(fresh(&message, None, &Verdict::Ack, UNIX_EPOCH, 4096).is_none());
     }
 
     #[test]

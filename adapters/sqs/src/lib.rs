@@ -31,11 +31,13 @@
 //!                                                                          |  the next of a FIFO group
 //!  settle --+- ack, drop ------- DeleteMessageBatch ---------------------> done
 //!           +- retry, release -- ChangeMessageVisibilityBatch (delay) ---> hidden, then again
+//!           |    worn by many receives: SendMessageBatch, confirmed; DeleteMessageBatch
 //!           `- dead letter ----- SendMessageBatch to <queue>-dead, confirmed; DeleteMessageBatch
 //!  extend ---- ChangeMessageVisibilityBatch, with those behind in the group
 //! ```
 //!
-//! One file for each step: `poller`, `inbox`, `settle`, `letter`, `dead`; `handout` is the book of what
+//! One file for each step: `poller`, `inbox`, `settle`, `refresh`, `letter`, `dead`; `wear` says when a
+//! message has been received too often, `handout` is the book of what
 //! is ours and for how long, `memo` what SQS has no place for, `wire` how a message is written, `fault`
 //! what AWS's errors mean. What is promised, what is repeated when, and what it takes to run it is in
 //! `docs/sqs.md`.
@@ -55,10 +57,12 @@ mod options;
 mod poller;
 mod publish;
 mod queue;
+mod refresh;
 mod settle;
 mod source;
 mod text;
 mod topology;
+mod wear;
 mod wire;
 
 pub use error::SqsError;

@@ -17,7 +17,7 @@ use std::time::Duration;
 const RESERVE: usize = 2048;
 
 /// The longest delay of a published message: 15 minutes.
-const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// The largest payload that is always taken: bytes that are no text are sent as base64, four for three.
 pub(crate) const fn max_payload(max_message: usize) -> usize {

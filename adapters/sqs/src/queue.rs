@@ -2,6 +2,7 @@
 
 use crate::{
     SqsError, SqsOptions, SqsSource, api::Api, backlog, connect, memo::Memo, publish, topology,
+    wear::Wear,
 };
 use aws_config::SdkConfig;
 use forebay_contract::{Backlog, Capabilities, Exactness, LeaseTerms, OrderSupport, SourceError};
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) fifo: bool,
     /// The largest message that the queues take.
     pub(crate) max_message: usize,
+    pub(crate) wear: Wear,
     pub(crate) memo: Arc<Memo>,
     /// Held while dead letters are looked through: two that do so see each other's as hidden.
     pub(crate) looking: Mutex<()>,
@@ -49,7 +51,7 @@ impl SqsQueue {
     pub async fn open_with(options: SqsOptions, sdk: &SdkConfig) -> Result<Self, SqsError> {
         let options = options.checked()?;
         let clients = connect::clients(&options, sdk)?;
-        let topology::Queues { main, dead, fifo, max_message } =
+        let topology::Queues { main, dead, fifo, max_message, max_receives } =
             topology::open(&clients, &options).await?;
         let capabilities = Capabilities {
             broker: "sqs",
@@ -65,12 +67,14 @@ impl SqsQueue {
             max_payload: Some(publish::max_payload(max_message)),
             backlog: Exactness::UpperBound,
         };
+        let wear = Wear::new(&options, max_receives, fifo);
         Ok(Self(Arc::new(Shared {
             main,
             dead,
             options,
             fifo,
             max_message,
+            wear,
             memo: Arc::default(),
             looking: Mutex::default(),
             capabilities,

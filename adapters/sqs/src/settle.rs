@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | ack, drop | DeleteMessageBatch | it is confirmed |
 //! | retry, postpone, release | ChangeMessageVisibilityBatch | it is confirmed |
+//! | the same of a message that is worn by receives | SendMessageBatch, then DeleteMessageBatch | both are |
 //! | dead letter | SendMessageBatch, then DeleteMessageBatch | both are |
 //!
 //! All of it runs in a task of its own, one batch of verdicts after the other. So a caller that goes
@@ -36,6 +37,7 @@ struct Plan {
     answers: Vec<Option<Answer>>,
     delete: Vec<usize>,
     hide: Vec<(usize, Duration)>,
+    refresh: Vec<(usize, Duration)>,
     bury: Vec<usize>,
     /// The same hand-out once more, and where it came first.
     again: Vec<(usize, usize)>,
@@ -59,9 +61,14 @@ impl Plan {
                 (Phase::Done(_) | Phase::Lost, _) => {
                     plan.answers[i] = Some(Err(SettleError::Stale));
                 }
-                (_, Verdict::Ack | Verdict::Drop(_))
-                | (Phase::Copied, Verdict::DeadLetter { .. }) => plan.delete.push(i),
+                (Phase::Copied, _) | (_, Verdict::Ack | Verdict::Drop(_)) => plan.delete.push(i),
                 (_, Verdict::DeadLetter { .. }) => plan.bury.push(i),
+                (
+                    _,
+                    Verdict::Retry { after, .. }
+                    | Verdict::Postpone { after, .. }
+                    | Verdict::Release { after },
+                ) if receipt.0.worn.is_some() => plan.refresh.push((i, *after)),
                 (
                     _,
                     Verdict::Retry { after, .. }
@@ -82,15 +89,19 @@ impl Core {
             return batch.iter().map(|_| Err(SettleError::Stale)).collect();
         }
         let mut plan = Plan::of(&batch);
-        let (deleted, hidden, buried) = tokio::join!(
+        let (deleted, hidden, refreshed, buried) = tokio::join!(
             self.delete(&batch, &plan.delete),
             self.hide(&batch, &plan.hide),
+            self.refresh(&batch, &plan.refresh),
             self.bury(&batch, &plan.bury),
         );
-        let places = plan.delete.iter().chain(plan.hide.iter().map(|(i, _)| i)).chain(&plan.bury);
+        let returning = plan.hide.iter().chain(&plan.refresh).map(|(i, _)| i);
+        let places = plan.delete.iter().chain(returning).chain(&plan.bury);
         let now = Instant::now();
         let mut returned = Vec::new();
-        for (&i, outcome) in places.zip(deleted.into_iter().chain(hidden).chain(buried)) {
+        for (&i, outcome) in
+            places.zip(deleted.into_iter().chain(hidden).chain(refreshed).chain(buried))
+        {
             plan.answers[i] = Some(self.answer(&batch[i], outcome, now, &mut returned));
         }
         // Verdicts on one hand-out: the first holds, and others of its kind are the same.
@@ -155,7 +166,7 @@ impl Core {
         self.api.delete(&handles).await
     }
 
-    async fn hide(
+    pub(crate) async fn hide(
         &self,
         batch: &[Settlement<Receipt>],
         places: &[(usize, Duration)],
@@ -203,7 +214,7 @@ impl Core {
     }
 
     /// Sends dead letters, and deletes the messages of those that are confirmed.
-    async fn bury(
+    pub(crate) async fn bury(
         &self,
         batch: &[Settlement<Receipt>],
         places: &[usize],

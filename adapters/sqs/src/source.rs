@@ -40,6 +40,7 @@ impl SqsSource {
             max_pollers: options.max_pollers,
             max_message: shared.max_message,
             fifo: shared.fifo,
+            wear: shared.wear,
         });
         tokio::spawn(poller::run(Arc::clone(&core)));
         Self { core, capabilities: shared.capabilities.clone() }

@@ -25,6 +25,8 @@ pub(crate) struct Queues {
     pub(crate) fifo: bool,
     /// The largest message that all of it takes.
     pub(crate) max_message: usize,
+    /// After how many receives SQS itself moves a message to the dead letters, as far as is known.
+    pub(crate) max_receives: Option<u32>,
 }
 
 /// Finds both queues, and does with them what the settings say.
@@ -63,7 +65,7 @@ pub(crate) async fn open(clients: &Clients, options: &SqsOptions) -> Result<Queu
     let with_policy = || {
         let mut attributes = plain();
         if let Some(arn) = dead_attributes.get(&QueueAttributeName::QueueArn) {
-            let receives = receives_for(options);
+            let receives = receives_for(options, fifo);
             let policy = serde_json::json!({
                 "deadLetterTargetArn": arn,
                 "maxReceiveCount": receives.to_string(),
@@ -74,17 +76,14 @@ pub(crate) async fn open(clients: &Clients, options: &SqsOptions) -> Result<Queu
     };
     let main = find(clients, &options.queue, "queue", creates.then(with_policy)).await?;
     let main = api(&main, &name);
+    let mut max_receives = None;
     if options.topology != Topology::Trust {
         let attributes = checked(&main, "queue", &clients.place).await?;
-        check_main(
-            &name,
-            &attributes,
-            dead_attributes.get(&QueueAttributeName::QueueArn),
-            options,
-        )?;
+        let dead_arn = dead_attributes.get(&QueueAttributeName::QueueArn);
+        max_receives = check_main(&name, &attributes, dead_arn, options)?;
         lower(&mut max_message, &attributes);
     }
-    Ok(Queues { main, dead, fifo, max_message })
+    Ok(Queues { main, dead, fifo, max_message, max_receives })
 }
 
 /// The name in a URL, or the name itself.
@@ -146,14 +145,17 @@ async fn checked(api: &Api, what: &'static str, place: &str) -> Result<Attribute
 }
 
 /// What a created queue's redrive policy allows: much more than the attempts, as releases count, too;
-/// and not without end, as it is what catches a message that kills each worker.
-fn receives_for(options: &SqsOptions) -> u32 {
-    needed(options).max(options.attempts.saturating_mul(10)).min(MOST_RECEIVES)
+/// and not without end, as it is what catches a message that kills each worker. Where a queue has no
+/// policy, the adapter itself goes by this number.
+pub(crate) fn receives_for(options: &SqsOptions, fifo: bool) -> u32 {
+    needed(options, fifo).max(options.attempts.saturating_mul(10)).min(MOST_RECEIVES)
 }
 
-/// The least that a redrive policy must allow.
-fn needed(options: &SqsOptions) -> u32 {
-    options.attempts.saturating_add(options.release_room)
+/// The least that a redrive policy must allow. In a FIFO queue each attempt at the first of a group is a
+/// receive of up to nine behind it, too, and none of them can be replaced by a fresh copy.
+fn needed(options: &SqsOptions, fifo: bool) -> u32 {
+    let room = options.attempts.saturating_add(options.release_room);
+    if fifo { room.max(options.attempts.saturating_mul(10)).min(MOST_RECEIVES) } else { room }
 }
 
 /// The target and the count of a redrive policy.
@@ -166,15 +168,15 @@ fn policy(attributes: &Attributes) -> Option<(String, u32)> {
     Some((target.to_owned(), u32::try_from(count).unwrap_or(u32::MAX)))
 }
 
-/// Holds the queue's own redrive policy against the attempts.
+/// Holds the queue's own redrive policy against the attempts; how many receives it allows.
 fn check_main(
     name: &str,
     attributes: &Attributes,
     dead_arn: Option<&String>,
     options: &SqsOptions,
-) -> Result<(), SqsError> {
-    let Some((target, max_receives)) = policy(attributes) else { return Ok(()) };
-    let needed = needed(options);
+) -> Result<Option<u32>, SqsError> {
+    let Some((target, max_receives)) = policy(attributes) else { return Ok(None) };
+    let needed = needed(options, name.ends_with(".fifo"));
     if max_receives < needed {
         let (queue, attempts) = (name.to_owned(), options.attempts);
         return Err(SqsError::RedrivePolicy { queue, max_receives, attempts, needed });
@@ -186,7 +188,7 @@ fn check_main(
              here: they will not be listed; name that queue in `dead_queue`, or change the policy"
         );
     }
-    Ok(())
+    Ok(Some(max_receives))
 }
 
 fn check_dead(name: &str, attributes: &Attributes) -> Result<(), SqsError> {
@@ -238,10 +240,16 @@ mod tests {
             assert!(error.contains("`maxReceiveCount` 6") && error.contains("`attempts` is 5"));
             assert!(error.contains("to 15 or more"), "{error}");
         }
-        assert!(check(r#"{"deadLetterTargetArn":"a:b","maxReceiveCount":"15"}"#).is_ok());
-        assert!(check("no json").is_ok());
+        let enough = with_policy(r#"{"deadLetterTargetArn":"a:b","maxReceiveCount":"15"}"#);
+        assert_eq!(check_main("orders", &enough, None, &options).unwrap(), Some(15));
+        let error = check_main("orders.fifo", &enough, None, &options).unwrap_err().to_string();
+        assert!(
+            error.contains("to 50 or more"),
+            "those behind a first are received with it: {error}"
+        );
+        assert_eq!(check("no json").unwrap(), None);
         assert!(check_dead("d", &with_policy(r#"{"maxReceiveCount":9}"#)).is_err());
-        assert_eq!(receives_for(&options), 50);
+        assert_eq!(receives_for(&options, false), 50);
     }
 
     #[test]
