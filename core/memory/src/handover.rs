@@ -187,11 +187,15 @@ impl State {
         if let Some(line_id) = line {
             let line = self.lines.at(line_id);
             line.waiting.pop_first(); // only the first of a line is ever handed out
-            line.returned.remove(&seq);
+            if !line.returned.is_empty() {
+                line.returned.remove(&seq);
+            }
             line.out += 1;
             if !at_source {
                 line.owner = Some(id);
-                self.promote(line_id);
+                if !line.waiting.is_empty() {
+                    self.promote(line_id);
+                }
             }
         }
         message

@@ -66,6 +66,10 @@ impl Waiting {
                 self.first = Some(token);
                 self.rest.push_front(first);
             }
+            // As every message that is new.
+            Some(_) if self.rest.back().is_none_or(|(_, last)| *last < token.1) => {
+                self.rest.push_back(token);
+            }
             Some(_) => {
                 let at = self.rest.partition_point(|(_, other)| *other < token.1);
                 self.rest.insert(at, token);

@@ -84,11 +84,12 @@ impl State {
             let line = self.lines.at(id);
             let owned = line.owner.is_some();
             line.free_if_done();
-            // In lanes, who owns the line has been offered its next message when it took this one.
-            if !(owned && line.owner.is_some()) {
+            if line.waiting.is_empty() {
+                self.lines.tidy(id);
+            } else if !(owned && line.owner.is_some()) {
+                // In lanes, who owns the line has been offered its next message when it took this one.
                 self.promote(id);
             }
-            self.lines.tidy(id);
         }
         if let (Some(template), Some(replay)) = (entry.template, &mut self.replay) {
             replay.spend(entry.message, template);

@@ -196,12 +196,14 @@ impl State {
 
     fn make_ready(&mut self, token: Token, owner: Option<WorkerId>) {
         self.news = true;
-        let owner = owner.and_then(|owner| self.workers.get_mut(owner)?.as_mut());
+        if let Some(worker) = owner.and_then(|owner| self.workers.get_mut(owner)?.as_mut()) {
+            return worker.own.push_back(token);
+        }
         let again = self.table.get(token.0).is_some_and(|entry| entry.message.deliveries > Some(1));
-        match owner {
-            Some(worker) => worker.own.push_back(token),
-            None if again => self.lines.returned.push_back(token),
-            None => self.lines.ready.push_back(token),
+        if again {
+            self.lines.returned.push_back(token);
+        } else {
+            self.lines.ready.push_back(token);
         }
     }
 
