@@ -128,6 +128,7 @@ impl<T: Item> Keyed<T> {
         }
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<(u32, T)> {
         let (at, item) = self.ready.pop_front()?;
         if let Some(lane) = self.lane(at) {

@@ -4,6 +4,7 @@ use super::Held;
 use bytes::Bytes;
 use forebay_contract::{MessageId, Scope};
 use forebay_policy::Item;
+use std::hash::{Hash, Hasher};
 
 /// What a lane is for: a key within a scope. A key that comes again through a new scope does not wait
 /// for what went away with the old one.
@@ -14,10 +15,19 @@ pub(super) struct LaneKey {
 }
 
 /// The same, borrowed from a message.
-#[derive(Debug, Hash)]
+#[derive(Debug)]
 pub(super) struct LaneKeyRef<'a> {
     pub(super) scope: Scope,
     pub(super) key: &'a Bytes,
+}
+
+/// By the number and the bytes alone: with nothing behind the bytes, their length adds nothing.
+impl Hash for LaneKeyRef<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.scope.0);
+        state.write(self.key);
+    }
 }
 
 impl PartialEq<LaneKey> for LaneKeyRef<'_> {

@@ -53,6 +53,11 @@ use tokio::{
     time::Instant,
 };
 
+/// What a round that leaves more to start takes of a task's budget, which is 128: after four of them,
+/// others get their turn. Were it more, what is done would have left the caches before the settler
+/// comes to it, and before a message of the same key takes its place.
+const BUSY_ROUND: usize = 32;
+
 /// How often hung work is looked for.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -293,7 +298,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             () = std::future::ready(()), if more => {}
             () = sleep_until(timer), if timer.is_some() => {}
         }
-        tokio::task::consume_budget().await;
+        for _ in 0..if more { BUSY_ROUND } else { 1 } {
+            tokio::task::consume_budget().await;
+        }
     }
 
     /// When the loop must look again though nothing happens.
