@@ -11,6 +11,9 @@ KAFKA_PROXY_PORT=$(port FOREBAY_KAFKA_PROXY_PORT 29096)
 KAFKA_HOME=$CACHE/kafka-$KAFKA_RELEASE
 # Any 16 bytes in base64: "forebay-brokers1".
 KAFKA_CLUSTER_ID=Zm9yZWJheS1icm9rZXJzMQ
+# A broker that was killed is let in again when its old session has ended. For tests that kill theirs; less
+# than 9 s is too little where a machine is busy and the broker is to stay.
+KAFKA_SESSION_MS=${FOREBAY_KAFKA_SESSION_MS:-9000}
 # Who may log in on the TLS listener, by SCRAM-SHA-256 and by PLAIN.
 KAFKA_USER=forebay
 KAFKA_PASSWORD=forebay-secret
@@ -114,6 +117,9 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 group.consumer.min.session.timeout.ms=1000
 group.consumer.min.heartbeat.interval.ms=200
+
+broker.session.timeout.ms=$KAFKA_SESSION_MS
+broker.heartbeat.interval.ms=$((KAFKA_SESSION_MS / 5))
 
 # Retention and compaction come about within seconds where a topic asks for them.
 log.initial.task.delay.ms=500
