@@ -191,6 +191,10 @@ impl From<&lapin::Error> for RabbitError {
         match reply(error) {
             Some((ACCESS_REFUSED, why)) => Self::NotAllowed { why },
             Some((_, why)) => Self::Broker(why),
+            None if matches!(error.kind(), ErrorKind::ParsingError(_)) => Self::Broker(format!(
+                "the client library cannot read what came; is a name or a property of a message \
+                 not UTF-8? ({error})"
+            )),
             None => Self::Broker(error.to_string()),
         }
     }

@@ -9,7 +9,7 @@ use forebay_contract::{
     DeadFilter, DeadLetters, Outgoing, PublishError, SettleError, Sink, Source, SourceEvent,
     Verdict,
 };
-use forebay_rabbitmq::RabbitOptions;
+use forebay_rabbitmq::{RabbitError, RabbitOptions, RabbitQueue, Topology};
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -73,9 +73,39 @@ impl Drop for Broker {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_in_trouble_loses_nothing() {
     let broker = Broker::start();
+    gives_few_rights(&broker).await;
     closes_channels_of_the_slow(&broker).await;
     is_low_on_memory(&broker).await;
     is_killed(&broker).await;
+}
+
+/// The rights that `docs/rabbitmq.md` asks for suffice; and without the right to configure, what is
+/// missing is told.
+async fn gives_few_rights(broker: &Broker) {
+    let rabbitmqctl =
+        |arguments: &[&str]| broker.script(&[&["ctl", "rabbitmq"], arguments].concat());
+    rabbitmqctl(&["add_user", "few", "secret"]);
+    let ours = r"^orders($|\..*)";
+    rabbitmqctl(&["set_permissions", "few", ours, r"^(amq\.default|orders($|\..*))", ours]);
+    let all = broker.options();
+    let url = all.url.replace("guest:guest", "few:secret");
+    let options = RabbitOptions { url, queue: "orders".into(), ..all };
+    let queue = open(&options).await;
+    let source = queue.source().await.unwrap();
+    publish(&queue, &[Outgoing::new("1")]).await;
+    let out = receive(&source, 1).await;
+    assert_eq!(settle(&source, &out, retry(Duration::from_millis(100))).await, [true]);
+    let again = receive(&source, 1).await;
+    assert_eq!(settle(&source, &again, dead_letter()).await, [true]);
+    assert_eq!(queue.redrive(&DeadFilter::default(), 10).await.unwrap().moved.len(), 1);
+    assert_eq!(receive(&source, 1).await.len(), 1);
+    source.close(Duration::from_secs(5)).await.unwrap();
+    rabbitmqctl(&["set_permissions", "few", "^$", ".*", ".*"]);
+    let error = RabbitQueue::open(options.clone()).await.unwrap_err();
+    let said = error.to_string();
+    assert!(matches!(error, RabbitError::NotAllowed { .. }) && said.contains("orders"), "{said}");
+    // Without it, the queues can be used as somebody else made them.
+    open(&options.topology(Topology::Leave)).await;
 }
 
 /// `consumer_timeout`: the channel is closed, the message comes again, and the worker goes on.
