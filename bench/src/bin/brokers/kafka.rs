@@ -12,6 +12,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{CommitMode, Consumer, StreamConsumer},
+    metadata::MetadataTopic,
     producer::{BaseRecord, Producer, ThreadedProducer},
 };
 use std::time::Duration;
@@ -92,7 +93,7 @@ impl Broker for Kafka {
         let known = admin.inner().fetch_metadata(None, Duration::from_secs(10))?;
         let ours = |name: &&str| *name == topic || name.starts_with(&format!("{topic}."));
         let ours: Vec<&str> =
-            known.topics().iter().map(|topic| topic.name()).filter(ours).collect();
+            known.topics().iter().map(MetadataTopic::name).filter(ours).collect();
         for gone in admin.delete_topics(&ours, &AdminOptions::new()).await? {
             gone.map_err(|(name, code)| format!("{name}: {code}"))?;
         }
