@@ -92,8 +92,7 @@ impl Broker for Kafka {
         let admin = self.admin()?;
         let known = admin.inner().fetch_metadata(None, Duration::from_secs(10))?;
         let ours = |name: &&str| *name == topic || name.starts_with(&format!("{topic}."));
-        let ours: Vec<&str> =
-            known.topics().iter().map(MetadataTopic::name).filter(ours).collect();
+        let ours: Vec<&str> = known.topics().iter().map(MetadataTopic::name).filter(ours).collect();
         for gone in admin.delete_topics(&ours, &AdminOptions::new()).await? {
             gone.map_err(|(name, code)| format!("{name}: {code}"))?;
         }
