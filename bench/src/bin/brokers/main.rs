@@ -2,6 +2,7 @@
 //! beside the best loop written by hand on the same client, in the same run.
 //!
 //! `cargo run --release -p forebay-bench --features brokers --bin brokers -- rabbitmq`
+//! (for SQS with `AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test` before it: emulators take any)
 //!
 //! The brokers are those of `scripts/brokers`, and share the processors with the client. The clock
 //! runs from the first message received to the last one settled, so that joining a consumer group

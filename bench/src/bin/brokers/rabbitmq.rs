@@ -12,9 +12,9 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+        ConfirmSelectOptions, QueueDeleteOptions,
     },
-    types::{AMQPValue, FieldTable},
+    types::FieldTable,
 };
 
 const PREFETCH: u16 = 500;
@@ -47,10 +47,8 @@ impl Broker for RabbitMq {
         let queue = format!("bench-{}", fastrand::u64(..));
         let channel = self.channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.as_str().into(), durable, arguments).await?;
+        // By the adapter, so that both lanes consume the same queue.
+        RabbitQueue::open(RabbitOptions::new(&self.url, &queue)).await?;
         let payload = vec![b'x'; load.bytes];
         let persistent = BasicProperties::default().with_delivery_mode(2);
         let mut confirms = Vec::new();
