@@ -85,7 +85,10 @@ pub(crate) const FEATURES: &[Feature] = &[
         means: "the longest wait that `retry.cap` may ask for",
         cells: [
             native("any"),
-            emulated("half of what the retry topics keep: a week, for those that Forebay makes"),
+            emulated(
+                "half of what the retry topics keep: a week for those that Forebay makes, 3.5 days \
+                 where their settings may not be read; with `order`, any",
+            ),
             emulated("the longest of `delays`, 3 h 38 min by default; with `ordered`, 15 minutes"),
             native(
                 "12 hours less `max_hold`, so 10 hours by default: SQS hides nothing for longer",
