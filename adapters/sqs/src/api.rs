@@ -90,12 +90,14 @@ impl Api {
         })
     }
 
-    /// Takes up to ten messages, waiting for one if told to; hides them for as long as told.
+    /// Takes up to ten messages, waiting for one if told to; hides them for as long as told. `system`:
+    /// which of SQS's own attributes to tell.
     pub(crate) async fn receive(
         &self,
         most: usize,
         wait: i32,
         hide: i32,
+        system: &[MessageSystemAttributeName],
     ) -> Result<Vec<Message>, Fault> {
         const ACTION: &str = "sqs:ReceiveMessage";
         let most = i32::try_from(most.clamp(1, BATCH)).unwrap_or(1);
@@ -108,7 +110,7 @@ impl Api {
                 .wait_time_seconds(wait)
                 .visibility_timeout(hide)
                 .message_attribute_names("All")
-                .message_system_attribute_names(MessageSystemAttributeName::All)
+                .set_message_system_attribute_names(Some(system.to_vec()))
                 .send()
                 .await
                 .map_err(|error| self.fault(ACTION, &error))?;

@@ -40,6 +40,14 @@ pub(crate) struct Core {
     pub(crate) wear: Wear,
 }
 
+/// What of SQS's own attributes is read; the last of FIFO queues only. Not all of them, as each is
+/// parsed for each message.
+const SYSTEM: [MessageSystemAttributeName; 3] = [
+    MessageSystemAttributeName::ApproximateReceiveCount,
+    MessageSystemAttributeName::SentTimestamp,
+    MessageSystemAttributeName::MessageGroupId,
+];
+
 /// What is to become of a message that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -56,7 +64,8 @@ impl Core {
     pub(crate) async fn poll(&self, most: usize) -> Result<Vec<Held>, crate::Fault> {
         let asked = Instant::now();
         let hide = seconds(self.lease);
-        let messages = self.api.receive(most, self.wait, hide).await?;
+        let system = if self.fifo { &SYSTEM[..] } else { &SYSTEM[..2] };
+        let messages = self.api.receive(most, self.wait, hide, system).await?;
         let (mut came, mut odd) = (Vec::with_capacity(messages.len()), Vec::new());
         for (held, fate) in messages.into_iter().filter_map(|message| self.read(message, asked)) {
             match fate {

@@ -9,7 +9,7 @@ use crate::{
     letter::{self, Found},
     queue::Shared,
 };
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use forebay_contract::{DeadFilter, DeadId, DeadLetter, DeadLetters, DeadLettersError, Redriven};
 use std::{
     collections::{BTreeMap, HashSet},
@@ -114,7 +114,8 @@ impl Shared {
         let (mut empty, mut wait) = (0, 0);
         let mut others_until = None;
         while !wanted.is_given_up() {
-            let messages = self.dead.receive(10, wait, hide).await?;
+            let messages =
+                self.dead.receive(10, wait, hide, &[MessageSystemAttributeName::All]).await?;
             let fresh = messages.iter().filter_map(|it| it.message_id.clone());
             let fresh = fresh.filter(|id| seen.insert(id.clone())).count();
             for message in messages {
