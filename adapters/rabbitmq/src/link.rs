@@ -12,7 +12,8 @@ use crate::{RabbitError, options::Checked};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::StreamExt;
 use lapin::{
-    Channel, Connection, ConnectionProperties, DefaultConnectionBuilder, Event, tcp::OwnedTLSConfig,
+    Channel, Connection, ConnectionProperties, ConnectionStatus, DefaultConnectionBuilder, Event,
+    tcp::OwnedTLSConfig,
 };
 use std::{
     sync::{
@@ -29,8 +30,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The largest frame of RabbitMQ, unless it is set otherwise; what is assumed before it has told.
 const DEFAULT_FRAME_MAX: u32 = 131_072;
 
-/// What a broker that wants no messages says.
-type Blocked = watch::Receiver<Option<String>>;
+/// What a broker that wants no messages says on one connection.
+#[derive(Debug)]
+struct Blocked {
+    reason: watch::Receiver<Option<String>>,
+    /// Of that connection: no word of it holds any longer than it lives.
+    status: ConnectionStatus,
+}
 
 /// One connection, or the next.
 #[derive(Debug)]
@@ -99,6 +105,7 @@ impl Link {
             Ok(answer) => Ok(answer),
             Err(_) => {
                 self.state.lock().await.connection = None;
+                *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Err(self.silent())
             }
         }
@@ -169,7 +176,8 @@ impl Link {
 
     /// Notes whether the broker takes messages, for as long as the connection lives.
     fn watch(&self, connection: &Connection) {
-        let (tell, blocked) = watch::channel(None);
+        let (tell, reason) = watch::channel(None);
+        let blocked = Blocked { reason, status: connection.status().clone() };
         *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = Some(blocked);
         let (mut events, address) = (connection.events_listener(), self.checked.address());
         tokio::spawn(async move {
@@ -189,10 +197,12 @@ impl Link {
         });
     }
 
-    /// Why the broker takes no messages through this connection, if it does not.
+    /// Why the broker takes no messages through this connection, if it does not. A connection that is
+    /// lost while it is blocked never hears that it no longer is, and the next one may not be.
     pub(crate) fn blocked(&self) -> Option<String> {
         let blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
-        blocked.as_ref().and_then(|blocked| blocked.borrow().clone())
+        let blocked = blocked.as_ref().filter(|blocked| blocked.status.connected())?;
+        blocked.reason.borrow().clone()
     }
 
     /// The largest frame, in bytes.
