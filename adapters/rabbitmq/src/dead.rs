@@ -259,16 +259,9 @@ async fn redrive(
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    let limit = queue.checked.options.confirm_timeout;
-    let outcomes = match tokio::time::timeout(limit, queue.publisher.publish(items)).await {
-        Ok(outcomes) => outcomes.unwrap_or_default(),
-        Err(_) => {
-            return Some(match queue.publish.blocked() {
-                Some(reason) => RabbitError::Blocked { reason },
-                None => RabbitError::Unconfirmed { after: limit },
-            });
-        }
-    };
+    // However long it takes: a letter whose fate is not known must not be given back, for then it
+    // could be in both queues.
+    let outcomes = queue.publisher.publish(items).await.unwrap_or_default();
     for (taken, outcome) in sent.into_iter().zip(outcomes) {
         match outcome {
             Ok(()) => match look.ack(taken.tag).await {

@@ -106,6 +106,26 @@ pub enum RabbitError {
         /// Where it was to go.
         queue: String,
     },
+    /// A message that the broker does not take as it is. It closes the channel over it.
+    #[error(
+        "RabbitMQ does not take the message into `{queue}`: {why}; if it is too large, send less, or \
+         raise the broker's `max_message_size` and keep `max_payload` below it"
+    )]
+    Unacceptable {
+        /// Where it was to go.
+        queue: String,
+        /// The broker's words.
+        why: String,
+    },
+    /// A header that means something to the broker.
+    #[error(
+        "the header `{name}` is RabbitMQ's own: it would send the message to other queues, too; use \
+         another name"
+    )]
+    Header {
+        /// Its name.
+        name: String,
+    },
     /// A message larger than the broker, or a frame, takes.
     #[error("{0}")]
     TooLarge(String),
@@ -139,6 +159,14 @@ impl RabbitError {
         }
     }
 
+    /// What lapin reports about a message that was published.
+    pub(crate) fn publishing(queue: &str, error: &lapin::Error) -> Self {
+        match reply(error) {
+            Some((PRECONDITION_FAILED, why)) => Self::Unacceptable { queue: queue.to_owned(), why },
+            _ => Self::about(queue, error),
+        }
+    }
+
     /// What lapin reports about a connection that was to be opened.
     pub(crate) fn connecting(address: &str, user: &str, error: &lapin::Error) -> Self {
         let (address, user) = (address.to_owned(), user.to_owned());
@@ -160,6 +188,8 @@ impl RabbitError {
             | Self::Discards { .. }
             | Self::ManyConsumers { .. }
             | Self::NotAllowed { .. }
+            | Self::Unacceptable { .. }
+            | Self::Header { .. }
             | Self::TooLarge(_) => true,
             Self::Unreachable { .. }
             | Self::Blocked { .. }
@@ -219,7 +249,9 @@ impl From<RabbitError> for SourceError {
 impl From<RabbitError> for SettleError {
     fn from(error: RabbitError) -> Self {
         match error {
-            error @ RabbitError::TooLarge(_) => Self::Refused(error.into()),
+            error @ (RabbitError::TooLarge(_)
+            | RabbitError::Unacceptable { .. }
+            | RabbitError::Header { .. }) => Self::Refused(error.into()),
             // A queue that is missing, a right that is lacking: somebody can mend it, and until then
             // the message stays where it is.
             error => Self::Unavailable(error.into()),

@@ -189,7 +189,9 @@ fn too_large(taken: usize, most: usize) -> RabbitError {
 /// The properties of a new message.
 ///
 /// # Errors
-/// [`RabbitError::TooLarge`] where a name or the whole of the headers is too long for AMQP.
+/// [`RabbitError::TooLarge`] where a name or the whole of the headers is too long for AMQP;
+/// [`RabbitError::Header`] for one that would have the broker copy the message elsewhere, or, where
+/// it is no list, close the channel.
 pub(crate) fn of_new(
     id: &MessageId,
     key: Option<&Bytes>,
@@ -198,6 +200,9 @@ pub(crate) fn of_new(
 ) -> Result<BasicProperties, RabbitError> {
     let mut table = FieldTable::default();
     for (name, value) in headers.iter() {
+        if matches!(name, "CC" | "BCC") {
+            return Err(RabbitError::Header { name: name.to_owned() });
+        }
         let long = |_| {
             RabbitError::TooLarge(format!(
                 "a header's name has at most 255 bytes, and `{name}` has more"

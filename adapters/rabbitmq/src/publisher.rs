@@ -8,8 +8,9 @@
 //! need not be its own. With one batch on a channel at a time, what came back is among those just
 //! sent, and is found by its identity.
 //!
-//! Why tasks of their own: a caller that goes away must not leave a copy half-known. What was begun
-//! is seen through, and its outcome told to whoever asks.
+//! Why tasks of their own: a caller that goes away must not leave a copy half-known. What was sent is
+//! seen through, and its outcome told to whoever asks. What was not sent when its caller went away
+//! never is: he has told somebody that it failed.
 
 use crate::{RabbitError, link::Link, options::Checked, topology::Queues};
 use bytes::Bytes;
@@ -19,7 +20,11 @@ use lapin::{
     message::BasicReturnMessage,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// The most messages that go out before their confirms are awaited.
@@ -45,6 +50,23 @@ type Outcome = Result<(), RabbitError>;
 struct Work {
     items: Vec<Item>,
     done: oneshot::Sender<Vec<Outcome>>,
+}
+
+/// An item, and which of the callers it is of.
+struct Addressed {
+    item: Item,
+    caller: usize,
+}
+
+/// Those whose work is in hand.
+#[derive(Default)]
+struct Callers(Vec<oneshot::Sender<Vec<Outcome>>>);
+
+impl Callers {
+    /// Whether anybody still wants to know what becomes of an item.
+    fn awaits(&self, sent: &Addressed) -> bool {
+        self.0.get(sent.caller).is_some_and(|done| !done.is_closed())
+    }
 }
 
 /// Takes messages for the queues of one [`crate::RabbitQueue`].
@@ -81,7 +103,8 @@ impl Publisher {
     }
 
     /// Publishes all of them, in order; outcome `i` is that of item `i`. The outcome comes when the
-    /// broker has answered for each, however long that takes.
+    /// broker has answered for each, however long that takes. Once the receiver is dropped, nothing
+    /// of it is sent any more.
     pub(crate) fn publish(&self, items: Vec<Item>) -> oneshot::Receiver<Vec<Outcome>> {
         let (done, outcome) = oneshot::channel();
         // Fails only with the runtime gone, and then nobody waits.
@@ -106,40 +129,49 @@ impl Lane {
                     works.push(more);
                 }
             }
-            let sizes: Vec<_> = works.iter().map(|work| work.items.len()).collect();
-            let (mut items, mut tell) = (Vec::new(), Vec::new());
-            for work in works {
-                items.extend(work.items);
-                tell.push(work.done);
-            }
-            let mut outcomes = self.publish(&items).await.into_iter();
-            for (size, done) in sizes.into_iter().zip(tell) {
-                // Whoever asked may have gone away.
-                let _ = done.send(outcomes.by_ref().take(size).collect());
-            }
+            works.retain(|work| !work.done.is_closed());
+            self.see_to(works).await;
         }
     }
 
-    async fn publish(&mut self, items: &[Item]) -> Vec<Outcome> {
+    /// Publishes all of it, batch by batch, and tells each caller of his.
+    async fn see_to(&mut self, works: Vec<Work>) {
+        let (mut items, mut sizes, mut callers) = (Vec::new(), Vec::new(), Callers::default());
+        for work in works {
+            let caller = callers.0.len();
+            sizes.push(work.items.len());
+            items.extend(work.items.into_iter().map(|item| Addressed { item, caller }));
+            callers.0.push(work.done);
+        }
+        let mut outcomes = self.publish(&items, &callers).await.into_iter();
+        for (size, done) in sizes.into_iter().zip(callers.0) {
+            // Whoever asked may have gone away.
+            let _ = done.send(outcomes.by_ref().take(size).collect());
+        }
+    }
+
+    async fn publish(&mut self, items: &[Addressed], callers: &Callers) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(items.len());
         let mut rest = items;
         while !rest.is_empty() {
             let mut bytes = 0;
-            let fits = |item: &&Item| {
-                bytes += item.payload.len();
+            let fits = |sent: &&Addressed| {
+                bytes += sent.item.payload.len();
                 bytes <= BATCH_BYTES
             };
             let count = rest.iter().take(BATCH).take_while(fits).count().max(1);
             let (batch, more) = rest.split_at(count);
-            outcomes.extend(self.batch(batch).await);
+            outcomes.extend(self.batch(batch, callers).await);
             rest = more;
         }
         outcomes
     }
 
-    /// One batch, and once more what found no queue, if that can be declared again.
-    async fn batch(&mut self, items: &[Item]) -> Vec<Outcome> {
-        let mut outcomes = self.send(items).await;
+    /// One batch: an item that cannot be sent fails alone. What found no queue is sent once more, if
+    /// that can be declared again.
+    async fn batch(&mut self, items: &[Addressed], callers: &Callers) -> Vec<Outcome> {
+        let mut outcomes = self.queues_for(items).await;
+        self.send(items, callers, &mut outcomes).await;
         let gone: BTreeSet<_> = outcomes
             .iter()
             .filter_map(|outcome| match outcome {
@@ -152,20 +184,78 @@ impl Lane {
         }
         for (item, outcome) in items.iter().zip(&mut outcomes) {
             if matches!(outcome, Err(RabbitError::NoQueue { .. })) {
-                tracing::warn!(queue = %item.queue, "the queue was gone: declaring it again");
-                *outcome = self.send(std::slice::from_ref(item)).await.remove(0);
+                tracing::warn!(queue = %item.item.queue, "the queue was gone: declaring it again");
+                *outcome = match self.queues.ensure(&item.item.queue).await {
+                    Ok(()) => self.alone(item, callers).await,
+                    Err(error) => Err(error),
+                };
             }
         }
         outcomes
     }
 
-    /// Publishes, and waits for the broker to answer for each.
-    async fn send(&mut self, items: &[Item]) -> Vec<Outcome> {
-        let channel = match self.prepare(items).await {
+    /// Sees to it that each item's queue is there; what is wrong with one concerns only its items.
+    async fn queues_for(&self, items: &[Addressed]) -> Vec<Outcome> {
+        let mut seen: BTreeMap<&str, Outcome> = BTreeMap::new();
+        // What is wrong with the broker itself is not waited for once more with each queue.
+        let mut away: Option<RabbitError> = None;
+        let mut outcomes = Vec::with_capacity(items.len());
+        for Addressed { item, .. } in items {
+            let outcome = match (seen.get(&*item.queue), &away) {
+                (Some(outcome), _) => outcome.clone(),
+                (None, _) if self.queues.is_ready(&item.queue) => Ok(()),
+                (None, Some(error)) => Err(error.clone()),
+                (None, None) => {
+                    let outcome = self.queues.ensure(&item.queue).await;
+                    away = outcome.as_ref().err().filter(|error| !error.is_fatal()).cloned();
+                    seen.insert(&item.queue, outcome.clone());
+                    outcome
+                }
+            };
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// Sends those that are `Ok` until now. The broker closes the channel over a message that it does
+    /// not take (too large, say), and does not tell which one it was: then all that it has not
+    /// answered for is sent again, one by one.
+    async fn send(&mut self, items: &[Addressed], callers: &Callers, outcomes: &mut [Outcome]) {
+        let going = items.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let (sent, outcomes): (Vec<_>, Vec<_>) = going.unzip();
+        let told = self.exchange(&sent, callers).await;
+        let refused = told.iter().any(|told| matches!(told, Err(RabbitError::Unacceptable { .. })));
+        for ((item, outcome), told) in sent.iter().zip(outcomes).zip(told) {
+            let again = match &told {
+                Ok(()) | Err(RabbitError::Nacked { .. } | RabbitError::NoQueue { .. }) => false,
+                Err(_) => refused && sent.len() > 1,
+            };
+            *outcome = if again { self.alone(item, callers).await } else { told };
+        }
+    }
+
+    async fn alone(&mut self, item: &Addressed, callers: &Callers) -> Outcome {
+        let told = self.exchange(&[item], callers).await.pop();
+        told.unwrap_or(Err(RabbitError::Closed))
+    }
+
+    /// Publishes on one channel, and waits for the broker to answer for each.
+    async fn exchange(&mut self, items: &[&Addressed], callers: &Callers) -> Vec<Outcome> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let channel = match self.prepare().await {
             Ok(channel) => channel,
             Err(error) => return items.iter().map(|_| Err(error.clone())).collect(),
         };
-        let sent = join_all(items.iter().map(|item| send_one(&channel, item)));
+        let sent = join_all(items.iter().map(|sent| async {
+            // Meanwhile its caller may have gone away.
+            if callers.awaits(sent) {
+                send_one(&channel, &sent.item).await.map(Some)
+            } else {
+                Ok(None)
+            }
+        }));
         let Some(confirms) = self.in_time(sent).await else {
             // With the channel closed, what has not been confirmed by now never will be.
             self.channel = None;
@@ -177,19 +267,20 @@ impl Lane {
         let mut outcomes: Vec<Outcome> = items
             .iter()
             .zip(confirms)
-            .map(|(item, confirm)| match confirm {
-                Ok(Confirmation::Ack(back)) => {
+            .map(|(sent, confirm)| match confirm {
+                Ok(None) => Err(RabbitError::Closed),
+                Ok(Some(Confirmation::Ack(back))) => {
                     returned.extend(back);
                     Ok(())
                 }
-                Ok(Confirmation::Nack(back)) => {
+                Ok(Some(Confirmation::Nack(back))) => {
                     returned.extend(back);
-                    Err(RabbitError::Nacked { queue: item.queue.to_string() })
+                    Err(RabbitError::Nacked { queue: sent.item.queue.to_string() })
                 }
-                Ok(Confirmation::NotRequested) => {
+                Ok(Some(Confirmation::NotRequested)) => {
                     Err(RabbitError::Broker("the channel gives no confirms".into()))
                 }
-                Err(error) => Err(RabbitError::about(&item.queue, &error)),
+                Err(error) => Err(RabbitError::publishing(&sent.item.queue, &error)),
             })
             .collect();
         for back in &returned {
@@ -203,15 +294,8 @@ impl Lane {
         outcomes
     }
 
-    /// A channel, with the queues there and the broker willing.
-    async fn prepare(&mut self, items: &[Item]) -> Result<Channel, RabbitError> {
-        let mut before: Option<&str> = None;
-        for item in items {
-            if before != Some(&item.queue) {
-                self.queues.ensure(&item.queue).await?;
-                before = Some(&item.queue);
-            }
-        }
+    /// A channel, with the broker willing.
+    async fn prepare(&mut self) -> Result<Channel, RabbitError> {
         // What is not sent cannot arrive late: so nothing is, until the broker takes it.
         let until = tokio::time::Instant::now() + self.checked.options.confirm_timeout;
         while let Some(reason) = self.link.blocked() {
@@ -257,13 +341,13 @@ async fn send_one(channel: &Channel, item: &Item) -> lapin::Result<Confirmation>
 }
 
 /// Which item came back: the first of those not yet accounted for that is the same.
-fn find(items: &[Item], outcomes: &[Outcome], back: &BasicReturnMessage) -> Option<usize> {
+fn find(items: &[&Addressed], outcomes: &[Outcome], back: &BasicReturnMessage) -> Option<usize> {
     let same = |item: &Item| {
         *item.queue == *back.routing_key.as_str()
             && *item.payload == *back.data
             && item.properties.headers() == back.properties.headers()
     };
-    items.iter().zip(outcomes).position(|(item, outcome)| {
-        !matches!(outcome, Err(RabbitError::NoQueue { .. })) && same(item)
+    items.iter().zip(outcomes).position(|(sent, outcome)| {
+        !matches!(outcome, Err(RabbitError::NoQueue { .. })) && same(&sent.item)
     })
 }

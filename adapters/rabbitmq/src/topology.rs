@@ -77,10 +77,12 @@ impl Queues {
 
     /// Sees to it that a queue can be published to. Cheap when it is known.
     pub(crate) async fn ensure(&self, queue: &str) -> Result<(), RabbitError> {
-        if self.checked.options.topology != Topology::Declare || self.is_known(queue) {
-            return Ok(());
-        }
-        self.declare(queue).await
+        if self.is_ready(queue) { Ok(()) } else { self.declare(queue).await }
+    }
+
+    /// Whether a queue need not be asked for before it is published to.
+    pub(crate) fn is_ready(&self, queue: &str) -> bool {
+        self.checked.options.topology != Topology::Declare || self.is_known(queue)
     }
 
     /// It seems to be gone. Whether it can be declared again.

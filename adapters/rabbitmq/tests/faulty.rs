@@ -120,6 +120,30 @@ async fn handle(
     }
 }
 
+/// Whoever published it was told that it failed, and may have sent it again, or given a letter back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_its_caller_has_given_up_is_not_sent_later() {
+    let (proxy, url) = through();
+    let confirm_timeout = Duration::from_millis(500);
+    let options = RabbitOptions { url, confirm_timeout, publish_channels: 1, ..options() };
+    let _clean_up = CleanUp(options.clone());
+    let queue = open(&options).await;
+    assert!(queue.publish(&[Outgoing::new("0")]).await[0].is_ok());
+    proxy.half_open(true);
+    let [sent, waiting] = ["sent", "waiting"].map(|text| [Outgoing::new(text)]);
+    let (sent, waiting) = tokio::join!(queue.publish(&sent), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        queue.publish(&waiting).await
+    });
+    assert!(sent[0].is_err() && waiting[0].is_err(), "{sent:?} {waiting:?}");
+    proxy.half_open(false);
+    let source = queue.source().await.unwrap();
+    let out = receive_for(&source, Duration::from_secs(1)).await;
+    let seen: BTreeSet<_> = out.iter().map(|out| &out.message.payload[..]).collect();
+    assert_eq!(seen, BTreeSet::from([&b"0"[..], b"sent"]));
+    assert!(queue.publish(&[Outgoing::new("1")]).await[0].is_ok());
+}
+
 /// A frozen broker is noticed by its heartbeat, and one that refuses is tried again until it does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_connection_is_given_up_and_the_next_one_works() {

@@ -5,6 +5,7 @@
 
 mod support;
 
+use forebay_conformance::proxy::FaultProxy;
 use forebay_contract::{
     DeadFilter, DeadLetters, Outgoing, PublishError, SettleError, Sink, Source, SourceEvent,
     Verdict,
@@ -75,7 +76,9 @@ async fn a_broker_in_trouble_loses_nothing() {
     let broker = Broker::start();
     gives_few_rights(&broker).await;
     closes_channels_of_the_slow(&broker).await;
+    takes_only_small_messages(&broker).await;
     is_low_on_memory(&broker).await;
+    is_lost_while_it_is_low_on_memory(&broker).await;
     is_killed(&broker).await;
 }
 
@@ -172,6 +175,57 @@ async fn is_low_on_memory(broker: &Broker) {
     assert_eq!(payloads, [out[0].message.payload.clone(), "late".into()]);
     assert_eq!(queue.list(&DeadFilter::default(), None, 10).await.unwrap().len(), 1);
     source.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// `max_message_size`: the broker closes the channel over a message, and only that one fails.
+async fn takes_only_small_messages(broker: &Broker) {
+    broker.eval("application:set_env(rabbit, max_message_size, 100000).");
+    let queue = open(&broker.options()).await;
+    let source = queue.source().await.unwrap();
+    let sizes = [10, 20, 200_000, 30, 300_000, 40];
+    let all: Vec<_> = sizes.iter().map(|size| Outgoing::new(vec![0; *size])).collect();
+    let results = queue.publish(&all).await;
+    for (result, size) in results.iter().zip(sizes) {
+        match result {
+            Err(PublishError::Refused(error)) if size > 100_000 => {
+                assert!(error.to_string().contains("max_message_size"), "{error}");
+            }
+            result => assert!(result.is_ok() && size < 100_000, "{size}: {result:?}"),
+        }
+    }
+    // Those that came before the large one may come twice: the broker took them, and did not say so.
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 4 {
+        let out = receive(&source, 10).await;
+        seen.extend(out.iter().map(|out| out.message.payload.len()));
+        settle(&source, &out, Verdict::Ack).await;
+    }
+    assert_eq!(seen, [10, 20, 30, 40].into());
+    broker.eval("application:unset_env(rabbit, max_message_size).");
+    source.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// A connection that dies while it is blocked hears no `connection.unblocked`; publishing goes on
+/// with the next one all the same.
+async fn is_lost_while_it_is_low_on_memory(broker: &Broker) {
+    let options = broker.options();
+    let upstream = format!("127.0.0.1:{}", 25_672 + broker.offset);
+    let proxy = FaultProxy::start(upstream.parse().unwrap()).unwrap();
+    let url = options.url.replace(&upstream, &proxy.address().to_string());
+    let queue = open(&RabbitOptions { url, ..options }).await;
+    publish(&queue, &[Outgoing::new("1")]).await;
+    broker.script(&["ctl", "rabbitmq", "set_vm_memory_high_watermark", "absolute", "1MB"]);
+    for _ in 0..2 {
+        let refused = queue.publish(&[Outgoing::new("2")]).await.remove(0);
+        assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+    }
+    proxy.cut();
+    broker.script(&["ctl", "rabbitmq", "set_vm_memory_high_watermark", "absolute", "1GB"]);
+    let start = Instant::now();
+    while queue.publish(&[Outgoing::new("3")]).await[0].is_err() {
+        assert!(start.elapsed() < Duration::from_secs(15), "publishing has stopped for ever");
+    }
+    queue.close().await;
 }
 
 /// SIGKILL: what was confirmed, delayed or dead is there when the broker is back, and the worker goes

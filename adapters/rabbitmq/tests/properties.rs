@@ -5,7 +5,9 @@
 
 mod support;
 
-use forebay_contract::{DeadFilter, DeadLetters, DeadReason, MessageId, Verdict};
+use forebay_contract::{
+    DeadFilter, DeadLetters, DeadReason, MessageId, Outgoing, PublishError, Sink, Verdict,
+};
 use forebay_rabbitmq::{Identity, RabbitOptions};
 use lapin::{
     BasicProperties, Channel,
@@ -69,6 +71,25 @@ fn kept(properties: &BasicProperties) -> (Vec<String>, Vec<(String, AMQPValue)>)
     let ours =
         |name: &str| name.starts_with("forebay-") || ["CC", "x-delivery-count"].contains(&name);
     (fields, headers.filter(|(name, _)| !ours(name)).collect())
+}
+
+/// A list would have the broker copy the message elsewhere; anything else has it close the channel.
+#[tokio::test]
+async fn a_header_that_is_the_brokers_own_is_refused() {
+    let options = options();
+    let _clean_up = CleanUp(options.clone());
+    let queue = open(&options).await;
+    let batch = [
+        Outgoing::new("1"),
+        Outgoing::new("2").header("CC", "elsewhere"),
+        Outgoing::new("3").header("BCC", "a").header("BCC", "b"),
+    ];
+    let results = queue.publish(&batch).await;
+    assert!(results[0].is_ok(), "{results:?}");
+    for (result, name) in results[1..].iter().zip(["CC", "BCC"]) {
+        let Err(PublishError::Refused(error)) = result else { panic!("{results:?}") };
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 #[tokio::test]

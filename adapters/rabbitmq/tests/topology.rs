@@ -201,6 +201,25 @@ async fn a_delay_that_was_deleted_is_declared_again() {
 }
 
 #[tokio::test]
+async fn a_delay_that_cannot_be_declared_fails_only_its_own_copies() {
+    let delays = [50, 100].map(Duration::from_millis).to_vec();
+    let options = RabbitOptions { delays, ..options() };
+    let _clean_up = CleanUp(options.clone());
+    declare(&format!("{}.retry.50", options.queue), &[]).await;
+    let queue = open(&options).await;
+    let source = queue.source().await.unwrap();
+    publish(&queue, &[Outgoing::new("1"), Outgoing::new("2")]).await;
+    let out = receive_n(&source, 2).await;
+    let batch = [50, 100].map(Duration::from_millis).map(retry);
+    let batch: Vec<_> = out.iter().zip(batch).map(|(out, retry)| settlement(out, retry)).collect();
+    let results = source.settle(&batch).await;
+    let Err(SettleError::Unavailable(error)) = &results[0] else { panic!("{results:?}") };
+    assert!(error.to_string().contains(".retry.50"), "{error}");
+    assert!(results[1].is_ok(), "{results:?}");
+    assert_eq!(receive(&source, 1).await[0].message.payload, out[1].message.payload);
+}
+
+#[tokio::test]
 async fn a_classic_queue_works_the_same() {
     let options = RabbitOptions { max_priority: Some(5), ..options() }.kind(QueueKind::Classic);
     let _clean_up = CleanUp(options.clone());
