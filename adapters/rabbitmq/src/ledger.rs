@@ -20,10 +20,13 @@
 //!                           +------> Done <--------+
 //!                                     | frames
 //!                                     v
-//!                                    Gone
+//!                                    gone
 //! ```
+//!
+//! Only what is not gone is kept: one delivery that is out for hours, as a message that waits in key
+//! order, costs its own room and not that of all that was settled after it.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +39,6 @@ enum Phase {
     Copying,
     /// Settled here; the broker is to be told.
     Done,
-    /// The broker has been told.
-    Gone,
 }
 
 /// What a receipt is worth.
@@ -65,15 +66,14 @@ struct Slot<T> {
     /// How often it has been handed out and taken back.
     turn: u32,
     /// What a copy needs of the original; none once it is done.
-    original: Option<T>,
+    original: Option<Box<T>>,
 }
 
 /// The deliveries of one channel that the broker may still wait for.
 #[derive(Debug)]
 pub(crate) struct Ledger<T> {
-    /// The number of the first slot.
-    first: u64,
-    slots: VecDeque<Slot<T>>,
+    /// By number.
+    slots: BTreeMap<u64, Slot<T>>,
     /// Done since the last frames, in any order.
     done: Vec<u64>,
     /// Handed out and not settled.
@@ -82,23 +82,20 @@ pub(crate) struct Ledger<T> {
 
 impl<T> Default for Ledger<T> {
     fn default() -> Self {
-        Self { first: 1, slots: VecDeque::new(), done: Vec::new(), out: 0 }
+        Self { slots: BTreeMap::new(), done: Vec::new(), out: 0 }
     }
 }
 
 impl<T> Ledger<T> {
     /// A delivery has come.
     pub(crate) fn arrived(&mut self, tag: u64, original: T) {
-        // The broker counts without gaps. Should it ever not, what is missing is nobody's.
-        while self.first + (self.slots.len() as u64) < tag {
-            self.slots.push_back(Slot { phase: Phase::Gone, turn: 0, original: None });
-        }
-        self.slots.push_back(Slot { phase: Phase::Buffered, turn: 0, original: Some(original) });
+        let original = Some(Box::new(original));
+        self.slots.insert(tag, Slot { phase: Phase::Buffered, turn: 0, original });
     }
 
     /// It goes to the worker.
     pub(crate) fn hand_out(&mut self, tag: u64) {
-        if let Some(slot) = slot(&mut self.slots, self.first, tag)
+        if let Some(slot) = self.slots.get_mut(&tag)
             && slot.phase == Phase::Buffered
         {
             slot.phase = Phase::Out;
@@ -109,7 +106,7 @@ impl<T> Ledger<T> {
     /// It comes back from the worker and will be handed out again; returns the number of its next
     /// turn.
     pub(crate) fn take_back(&mut self, tag: u64) -> u32 {
-        let Some(slot) = slot(&mut self.slots, self.first, tag) else { return 0 };
+        let Some(slot) = self.slots.get_mut(&tag) else { return 0 };
         if slot.phase == Phase::Out {
             self.out -= 1;
         }
@@ -120,8 +117,7 @@ impl<T> Ledger<T> {
 
     /// What a receipt is worth now.
     pub(crate) fn standing(&self, tag: u64, turn: u32) -> Standing {
-        let index = tag.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        match index.and_then(|index| self.slots.get(index)) {
+        match self.slots.get(&tag) {
             Some(Slot { phase: Phase::Out, turn: now, .. }) if *now == turn => Standing::Out,
             Some(Slot { phase: Phase::Copying, turn: now, .. }) if *now == turn => {
                 Standing::Copying
@@ -132,25 +128,24 @@ impl<T> Ledger<T> {
 
     /// What came with a delivery.
     pub(crate) fn original(&self, tag: u64) -> Option<&T> {
-        let index = usize::try_from(tag.checked_sub(self.first)?).ok()?;
-        self.slots.get(index)?.original.as_ref()
+        self.slots.get(&tag)?.original.as_deref()
     }
 
     /// As [`Ledger::original`], to be changed.
     pub(crate) fn original_mut(&mut self, tag: u64) -> Option<&mut T> {
-        slot(&mut self.slots, self.first, tag)?.original.as_mut()
+        self.slots.get_mut(&tag)?.original.as_deref_mut()
     }
 
     /// Its copy is on the way.
     pub(crate) fn begin_copy(&mut self, tag: u64) {
-        if let Some(slot) = slot(&mut self.slots, self.first, tag) {
+        if let Some(slot) = self.slots.get_mut(&tag) {
             slot.phase = Phase::Copying;
         }
     }
 
     /// Its copy did not arrive: it can be settled again.
     pub(crate) fn not_copied(&mut self, tag: u64) {
-        if let Some(slot) = slot(&mut self.slots, self.first, tag)
+        if let Some(slot) = self.slots.get_mut(&tag)
             && slot.phase == Phase::Copying
         {
             slot.phase = Phase::Out;
@@ -159,11 +154,11 @@ impl<T> Ledger<T> {
 
     /// Settled: the broker is to be told by the next frames.
     pub(crate) fn done(&mut self, tag: u64) {
-        let Some(slot) = slot(&mut self.slots, self.first, tag) else { return };
+        let Some(slot) = self.slots.get_mut(&tag) else { return };
         match slot.phase {
             Phase::Out | Phase::Copying => self.out -= 1,
             Phase::Buffered => {}
-            Phase::Done | Phase::Gone => return,
+            Phase::Done => return,
         }
         (slot.phase, slot.original) = (Phase::Done, None);
         self.done.push(tag);
@@ -171,25 +166,22 @@ impl<T> Ledger<T> {
 
     /// The broker has been told by other means, as by a nack.
     pub(crate) fn gone(&mut self, tag: u64) {
-        let Some(slot) = slot(&mut self.slots, self.first, tag) else { return };
-        if matches!(slot.phase, Phase::Out | Phase::Copying) {
+        if let Some(slot) = self.slots.remove(&tag)
+            && matches!(slot.phase, Phase::Out | Phase::Copying)
+        {
             self.out -= 1;
         }
-        (slot.phase, slot.original) = (Phase::Gone, None);
     }
 
     /// The acks that tell of all that has been done since they were last asked for. Send them in
     /// this order, before any other call.
     pub(crate) fn frames(&mut self, send: &mut impl FnMut(Ack)) {
         let (mut last, mut run) = (0, 0);
-        while let Some(slot) = self.slots.front() {
-            match slot.phase {
-                Phase::Done => (last, run) = (self.first, run + 1),
-                Phase::Gone => {}
-                Phase::Buffered | Phase::Out | Phase::Copying => break,
-            }
-            self.slots.pop_front();
-            self.first += 1;
+        while let Some(first) = self.slots.first_entry()
+            && first.get().phase == Phase::Done
+        {
+            (last, run) = (*first.key(), run + 1);
+            first.remove();
         }
         if run > 0 {
             send(Ack { tag: last, multiple: run > 1 });
@@ -197,8 +189,8 @@ impl<T> Ledger<T> {
         let mut done = std::mem::take(&mut self.done);
         for tag in done.drain(..) {
             // Those below are in the run.
-            if let Some(slot) = slot(&mut self.slots, self.first, tag) {
-                slot.phase = Phase::Gone;
+            if self.slots.get(&tag).is_some_and(|slot| slot.phase == Phase::Done) {
+                self.slots.remove(&tag);
                 send(Ack { tag, multiple: false });
             }
         }
@@ -213,24 +205,20 @@ impl<T> Ledger<T> {
 
     /// Whether a copy is on its way.
     pub(crate) fn is_copying(&self) -> bool {
-        self.slots.iter().any(|slot| slot.phase == Phase::Copying)
+        self.slots.values().any(|slot| slot.phase == Phase::Copying)
     }
 
     /// All that the broker has not been told of.
     pub(crate) fn originals(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().filter_map(|slot| slot.original.as_ref())
+        self.slots.values().filter_map(|slot| slot.original.as_deref())
     }
 
     fn invariants(&self) {
         debug_assert_eq!(
             self.out,
-            self.slots.iter().filter(|s| matches!(s.phase, Phase::Out | Phase::Copying)).count()
+            self.slots.values().filter(|s| matches!(s.phase, Phase::Out | Phase::Copying)).count()
         );
     }
-}
-
-fn slot<T>(slots: &mut VecDeque<Slot<T>>, first: u64, tag: u64) -> Option<&mut Slot<T>> {
-    slots.get_mut(usize::try_from(tag.checked_sub(first)?).ok()?)
 }
 
 #[cfg(test)]
@@ -272,6 +260,24 @@ mod tests {
         assert_eq!(frames(&mut ledger), [(3, false)]);
         ledger.done(1);
         ledger.gone(2);
+        assert_eq!(frames(&mut ledger), [(1, false)]);
+    }
+
+    #[test]
+    fn one_that_stays_out_does_not_keep_those_after_it() {
+        let mut ledger = out(1);
+        for tag in 2..10_000 {
+            ledger.arrived(tag, tag);
+            ledger.hand_out(tag);
+            if tag % 2 == 0 {
+                ledger.done(tag)
+            } else {
+                ledger.gone(tag)
+            }
+            frames(&mut ledger);
+        }
+        assert_eq!((ledger.out(), ledger.slots.len()), (1, 1));
+        ledger.done(1);
         assert_eq!(frames(&mut ledger), [(1, false)]);
     }
 
