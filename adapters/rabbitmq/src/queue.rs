@@ -108,7 +108,9 @@ impl Inner {
         let ordered = options.ordered;
         Capabilities {
             broker: "rabbitmq",
-            attempts: if ordered { Exactness::UpperBound } else { Exactness::Exact },
+            // In order, what waits here is counted here. The broker's count of returns would not do
+            // instead: each close adds one to all that was fetched ahead, handled or not.
+            attempts: if ordered { Exactness::LowerBound } else { Exactness::Exact },
             release_keeps_attempt: true,
             max_delay: Some(match ordered {
                 true => ORDERED_MAX_DELAY.min(self.checked.ladder.longest()),

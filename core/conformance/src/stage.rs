@@ -85,6 +85,7 @@ pub(crate) fn check_attempt(
     let holds = match capabilities.attempts {
         Exactness::Exact => seen == expected,
         Exactness::UpperBound => seen >= expected,
+        Exactness::LowerBound => seen <= expected,
     };
     check!(holds, "`attempt` is {seen} {when}, expected {expected}");
     Ok(())

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-/// Whether a count is exact or can only err upwards.
+/// Whether a count is exact, or which way it can err.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exactness {
     /// Exact.
     Exact,
     /// At least the true number: say, SQS counts every receive.
     UpperBound,
+    /// At most the true number: say, what a worker counts in its memory ends with it.
+    LowerBound,
 }
 
 /// What order a source keeps between messages, also across retries and releases.
