@@ -27,6 +27,9 @@ pub(crate) fn take_in(shared: &Arc<Shared>, batch: Vec<lapin::message::Delivery>
     let mut unidentified = Vec::new();
     {
         let mut state = shared.lock();
+        for (_, message, ..) in &arrivals {
+            state.demand.arrived(message.size());
+        }
         let Some(session) = &mut state.session else { return };
         let epoch = session.epoch;
         for (tag, message, original, is_copied) in arrivals.drain(..) {

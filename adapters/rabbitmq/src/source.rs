@@ -54,7 +54,7 @@ impl RabbitSource {
             Life::Closing(_) | Life::Closed => return Err(SourceError::Closed),
         }
         let out_now = state.session.as_ref().map_or(0, |session| session.ledger.out());
-        state.demand.wants(want.messages, out_now, now);
+        state.demand.wants(want, out_now, now);
         let Some(session) = &mut state.session else { return Ok(Some(None)) };
         let crate::session::Session { buffer, ledger, .. } = session;
         if buffer.take(want, now, out, |tag| ledger.hand_out(tag)) > 0 {

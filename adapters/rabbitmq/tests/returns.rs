@@ -5,9 +5,9 @@
 mod support;
 
 use forebay_contract::{
-    DeadFilter, DeadLetters, DeadReason, Outgoing, Source, SourceEvent, Verdict, Want,
+    DeadFilter, DeadLetters, DeadReason, Exactness, Outgoing, Source, SourceEvent, Verdict, Want,
 };
-use forebay_rabbitmq::{RabbitOptions, RabbitSource};
+use forebay_rabbitmq::{QueueKind, RabbitOptions, RabbitSource};
 use std::time::{Duration, Instant};
 use support::{
     CleanUp, dead_letter, event, open, options, publish, receive, receive_for, receive_n, retry,
@@ -142,6 +142,35 @@ async fn a_buffer_that_nobody_asks_for_goes_back() {
     settle(&idle, &both.split_off(0), Verdict::Ack).await;
 }
 
+/// What is fetched ahead is bounded by the bytes that are wanted, too.
+#[tokio::test]
+async fn large_messages_are_not_fetched_ahead_beyond_the_bytes_that_are_wanted() {
+    let options = options();
+    let _clean_up = CleanUp(options.clone());
+    let queue = open(&options).await;
+    let source = queue.source().await.unwrap();
+    let all: Vec<_> = (0..40).map(|_| Outgoing::new(vec![0; 100_000])).collect();
+    publish(&queue, &all).await;
+    let want = Want { messages: 100, bytes: 500_000 };
+    let mut handled = 0;
+    while handled < 30 {
+        let mut out = Vec::new();
+        source.receive(want, &mut out).await.unwrap();
+        assert!(out.len() <= 5, "{} at once", out.len());
+        if handled == 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let ready = queue.backlog().await.unwrap().ready.unwrap().value;
+            // 16 came before any size was known, and 5 to the consumer with the prefetch of 5.
+            assert!(ready >= 19, "{ready} of 40 left to others");
+        }
+        handled += out.len();
+        settle(&source, &out, Verdict::Ack).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (ready, left) = (queue.backlog().await.unwrap().ready.unwrap().value, 40 - handled);
+    assert!(ready + 5 >= left as u64, "{ready} of {left} left to others");
+}
+
 #[tokio::test]
 async fn a_larger_window_gets_a_larger_prefetch() {
     let options = options();
@@ -184,6 +213,32 @@ async fn in_order_a_lost_connection_costs_neither_the_order_nor_the_attempts() {
         assert_eq!(payloads, expected);
         assert_eq!((again[0].message.attempt, again[1].message.attempt), (1, 0));
         assert_eq!(again[0].message.history.notes().len(), 1);
+    }
+}
+
+/// What a worker counted of a message that waits ends with its process; that is declared.
+#[tokio::test]
+async fn in_order_attempts_are_never_too_many_in_another_process() {
+    for kind in [QueueKind::Quorum, QueueKind::Classic] {
+        let options = options().ordered(true).kind(kind);
+        let _clean_up = CleanUp(options.clone());
+        let queue = open(&options).await;
+        assert_eq!(queue.capabilities().attempts, Exactness::LowerBound);
+        let source = queue.source().await.unwrap();
+        publish(&queue, &["0", "1"].map(|text| Outgoing::new(text).key("k"))).await;
+        for attempt in 0..2 {
+            let out = receive_n(&source, 1).await;
+            assert_eq!((&out[0].message.payload[..], out[0].message.attempt), (&b"0"[..], attempt));
+            settle(&source, &out, retry(Duration::ZERO)).await;
+        }
+        source.close(Duration::from_secs(5)).await.unwrap();
+        for _ in 0..2 {
+            let other = stranger(&options).await;
+            let out = receive_n(&other, 2).await;
+            let seen = out.iter().map(|out| (&out.message.payload[..], out.message.attempt));
+            assert_eq!(seen.collect::<Vec<_>>(), [(&b"0"[..], 0), (b"1", 0)], "{kind:?}");
+            other.close(Duration::from_secs(5)).await.unwrap();
+        }
     }
 }
 
