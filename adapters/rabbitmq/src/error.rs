@@ -64,14 +64,26 @@ pub enum RabbitError {
     /// A queue that throws messages away.
     #[error(
         "the queue `{queue}` has a delivery limit of {limit} and no dead-letter exchange: RabbitMQ \
-         would throw away what is delivered more often. Give it a dead-letter exchange that leads \
-         to `{queue}.dead`, or take the limit off"
+         would throw away what is delivered more often. Give it a dead-letter exchange, or, where it \
+         holds the dead letters, x-delivery-limit={}",
+        crate::topology::NEVER
     )]
     Discards {
         /// Which.
         queue: String,
         /// After how many deliveries.
         limit: String,
+    },
+    /// A queue that RabbitMQ 4 has throw messages away.
+    #[error(
+        "the queue `{queue}` is a quorum queue with neither a delivery limit nor a dead-letter \
+         exchange: RabbitMQ 4 gives it a limit of 20, and throws away what is delivered more often. \
+         Give it a dead-letter exchange, or, where it holds the dead letters, x-delivery-limit={}",
+        crate::topology::NEVER
+    )]
+    DiscardsFrom4 {
+        /// Which.
+        queue: String,
     },
     /// In key order, with more than one worker active.
     #[error(
@@ -186,6 +198,7 @@ impl RabbitError {
             | Self::NoQueue { .. }
             | Self::OtherArguments { .. }
             | Self::Discards { .. }
+            | Self::DiscardsFrom4 { .. }
             | Self::ManyConsumers { .. }
             | Self::NotAllowed { .. }
             | Self::Unacceptable { .. }

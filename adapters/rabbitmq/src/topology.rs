@@ -25,7 +25,10 @@ use std::{
 
 /// A delivery limit that is never reached: RabbitMQ 4 gives a quorum queue one of 20 if none is set,
 /// and would throw away a dead letter that is looked at more often.
-const NEVER: i64 = 1_000_000_000;
+pub(crate) const NEVER: i64 = 1_000_000_000;
+
+/// A delivery limit that the dead letters do not come to: each look at them counts.
+const ENOUGH_LOOKS: u64 = 1_000_000;
 
 /// How long a new queue is left alone. RabbitMQ notes a new quorum queue on disk only some time after
 /// it has declared it (half a second, it seems): seen on 3.10.8, one that was killed at once after
@@ -192,32 +195,38 @@ impl Queues {
         table
     }
 
-    /// Refuses a queue that throws messages away, or whose workers overtake each other.
+    /// Refuses queues that throw messages away, or whose workers overtake each other.
     async fn verify(&self) -> Result<(), RabbitError> {
-        let queue = &self.checked.options.queue;
-        let arguments = match self.learn(queue).await {
-            Ok(arguments) => arguments,
+        let Checked { options, dead, .. } = &*self.checked;
+        if let Some(arguments) = self.learn_if_allowed(dead).await? {
+            keeps(dead, &arguments, ENOUGH_LOOKS)?;
+        }
+        let queue = &options.queue;
+        let Some(arguments) = self.learn_if_allowed(queue).await? else { return Ok(()) };
+        // However high a limit is, a message that kills its workers comes to it.
+        keeps(queue, &arguments, u64::MAX)?;
+        let single = arguments.inner().get("x-single-active-consumer");
+        if options.ordered && single != Some(&AMQPValue::Boolean(true)) {
+            return Err(RabbitError::ManyConsumers { queue: queue.clone() });
+        }
+        Ok(())
+    }
+
+    /// The arguments of a queue that is there; none, and a warning, where the user has no right to
+    /// see them.
+    async fn learn_if_allowed(&self, queue: &str) -> Result<Option<FieldTable>, RabbitError> {
+        match self.learn(queue).await {
+            Ok(arguments) => Ok(Some(arguments)),
             Err(RabbitError::NotAllowed { why }) => {
                 tracing::warn!(
                     %queue,
                     "cannot see the queue's arguments without the right to configure it ({why}): \
                      whether it has a delivery limit without a dead-letter exchange is not known"
                 );
-                return Ok(());
+                Ok(None)
             }
-            Err(error) => return Err(error),
-        };
-        let limit = arguments.inner().get("x-delivery-limit");
-        if let Some(limit) = limit.and_then(crate::table::number)
-            && !arguments.contains_key("x-dead-letter-exchange")
-        {
-            return Err(RabbitError::Discards { queue: queue.clone(), limit: limit.to_string() });
+            Err(error) => Err(error),
         }
-        let single = arguments.inner().get("x-single-active-consumer");
-        if self.checked.options.ordered && single != Some(&AMQPValue::Boolean(true)) {
-            return Err(RabbitError::ManyConsumers { queue: queue.clone() });
-        }
-        Ok(())
     }
 
     /// The arguments of a queue that is there.
@@ -245,6 +254,30 @@ impl Queues {
             }
         }
         Err(RabbitError::Broker(format!("`{queue}` has more arguments than can be looked at")))
+    }
+}
+
+/// Refuses a queue that throws away what is delivered more often than its limit, if that is less than
+/// enough.
+///
+/// A quorum queue without a limit is refused on every version: which one the broker is the client
+/// library does not tell, and a broker is upgraded under a queue that was looked at before. What a
+/// policy sets cannot be seen here at all.
+fn keeps(queue: &str, arguments: &FieldTable, enough: u64) -> Result<(), RabbitError> {
+    if arguments.contains_key("x-dead-letter-exchange") {
+        return Ok(());
+    }
+    let argument = |name: &str| arguments.inner().get(name);
+    let queue = queue.to_owned();
+    let is_quorum =
+        argument("x-queue-type").and_then(crate::table::text).as_deref() == Some("quorum");
+    match argument("x-delivery-limit").map(crate::table::number) {
+        Some(Some(limit)) if limit < enough => {
+            Err(RabbitError::Discards { queue, limit: limit.to_string() })
+        }
+        None if is_quorum => Err(RabbitError::DiscardsFrom4 { queue }),
+        // Below zero, RabbitMQ 4 knows no limit.
+        _ => Ok(()),
     }
 }
 

@@ -80,18 +80,45 @@ async fn a_queue_that_throws_messages_away_is_refused() {
     open(&options).await;
 }
 
+/// On RabbitMQ 4, a quorum queue has a limit of 20 if none is set.
+#[tokio::test]
+async fn a_quorum_queue_without_a_limit_of_its_own_is_refused() {
+    let options = by_hand(Topology::Verify);
+    let _clean_up = CleanUp(options.clone());
+    let (queue, dead) = (&options.queue, format!("{}.dead", options.queue));
+    let kind = || ("x-queue-type", text("quorum"));
+    let limit = |limit| ("x-delivery-limit", AMQPValue::LongLongInt(limit));
+    declare(queue, &[kind(), ("x-dead-letter-exchange", text(""))]).await;
+    declare(&format!("{queue}.retry.50"), &[]).await;
+    declare(&dead, &[kind()]).await;
+    let error = refusal(&options).await;
+    assert!(matches!(&error, RabbitError::DiscardsFrom4 { queue } if *queue == dead), "{error}");
+    assert!(error.is_fatal() && error.to_string().contains("x-delivery-limit=1000000000"));
+    delete(&dead).await;
+    declare(&dead, &[kind(), limit(100)]).await;
+    let error = refusal(&options).await;
+    assert!(matches!(&error, RabbitError::Discards { queue, .. } if *queue == dead), "{error}");
+    delete(&dead).await;
+    declare(&dead, &[kind(), limit(1_000_000_000)]).await;
+    open(&options).await;
+    delete(queue).await;
+    declare(queue, &[kind()]).await;
+    let error = refusal(&options).await;
+    assert!(matches!(&error, RabbitError::DiscardsFrom4 { queue: q } if q == queue), "{error}");
+}
+
 #[tokio::test]
 async fn order_wants_a_single_active_consumer() {
     let options = by_hand(Topology::Verify).ordered(true);
     let _clean_up = CleanUp(options.clone());
     let (queue, single) = (&options.queue, ("x-single-active-consumer", AMQPValue::Boolean(true)));
     for suffix in ["", ".dead", ".retry.50"] {
-        declare(&format!("{queue}{suffix}"), &[("x-queue-type", text("quorum"))]).await;
+        declare(&format!("{queue}{suffix}"), &[]).await;
     }
     let error = refusal(&options).await;
     assert!(matches!(error, RabbitError::ManyConsumers { .. }), "{error}");
     delete(queue).await;
-    declare(queue, &[single, ("x-queue-type", text("quorum"))]).await;
+    declare(queue, &[single]).await;
     open(&options).await;
 }
 
