@@ -24,7 +24,7 @@ const FORGIVEN: u32 = 1;
 pub(crate) fn take_in(shared: &Arc<Shared>, batch: Vec<lapin::message::Delivery>) {
     let options = &shared.queue.checked.options;
     let mut arrivals: Vec<_> = batch.into_iter().map(|delivery| read(shared, delivery)).collect();
-    let mut unidentified = Vec::new();
+    let (mut unidentified, now) = (Vec::new(), Instant::now());
     {
         let mut state = shared.lock();
         for (_, message, ..) in &arrivals {
@@ -34,6 +34,7 @@ pub(crate) fn take_in(shared: &Arc<Shared>, batch: Vec<lapin::message::Delivery>
         let epoch = session.epoch;
         for (tag, message, original, is_copied) in arrivals.drain(..) {
             let identified = original.identified;
+            let due = original.noted.as_ref().map(|(_, due)| *due).filter(|due| *due > now);
             session.ledger.arrived(tag, original);
             if is_copied {
                 session.ledger.done(tag);
@@ -46,7 +47,16 @@ pub(crate) fn take_in(shared: &Arc<Shared>, batch: Vec<lapin::message::Delivery>
                 unidentified.push((receipt, message));
                 continue;
             }
-            session.buffer.push(Delivery { message, receipt, scope: Scope(epoch), lease: None });
+            let key = message.key.clone();
+            let delivery = Delivery { message, receipt, scope: Scope(epoch), lease: None };
+            match (key, due) {
+                // It waited when the channel was lost, and goes on waiting. (Should something earlier
+                // of its key be here, that does not come to wait behind it.)
+                (Some(key), Some(due)) if !session.buffer.has_ready_of(&key) => {
+                    session.buffer.hold(&key, due, delivery);
+                }
+                _ => session.buffer.push(delivery),
+            }
         }
         session.send_acks();
     }
@@ -77,8 +87,10 @@ fn read(shared: &Shared, delivery: lapin::message::Delivery) -> Arrival {
         is_copied = memory.was_copied(&message);
         if identified {
             explained = memory.explained(&message.id).min(returns.unwrap_or(0));
-            if options.ordered && memory.take_up(&mut message) {
-                noted = Some(Arc::new(message.clone()));
+            if options.ordered
+                && let Some(due) = memory.take_up(&mut message)
+            {
+                noted = Some((Arc::new(message.clone()), due));
             }
         }
     }
@@ -91,7 +103,8 @@ fn read(shared: &Shared, delivery: lapin::message::Delivery) -> Arrival {
         }
     }
     let id = message.id.clone();
-    let original = Original { properties, id, identified, returns, explained, noted };
+    let came = Instant::now();
+    let original = Original { properties, id, identified, returns, explained, noted, came };
     (tag, message, original, is_copied)
 }
 

@@ -140,6 +140,11 @@ impl Buffer {
         !self.ready.is_empty()
     }
 
+    /// Whether something of this key could.
+    pub(crate) fn has_ready_of(&self, key: &Bytes) -> bool {
+        self.ready.iter().any(|out| out.message.key.as_ref() == Some(key))
+    }
+
     /// All that is here.
     pub(crate) fn len(&self) -> usize {
         let waiting = self.waiting.values().map(|w| w.away.len() + w.behind.len());

@@ -19,10 +19,11 @@ use crate::{
     RabbitError, arrive,
     error::{is_consumer_timeout, reply},
     link::Pauses,
-    session::{Life, Shared},
+    renew::Renewal,
+    session::{Life, Shared, State},
     tap::Tap,
 };
-use forebay_contract::SourceEvent;
+use forebay_contract::{Scope, SourceEvent};
 use futures_util::FutureExt;
 use std::{
     sync::Arc,
@@ -42,6 +43,8 @@ const LIVED: Duration = Duration::from_secs(1);
 enum End {
     Closing(Duration),
     Lost(RabbitError),
+    /// Given up by ourselves, for another.
+    Renewed,
 }
 
 /// Runs until the worker is closed, or fails for good.
@@ -60,6 +63,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 }
                 match pump(&shared, tap).await {
                     End::Closing(within) => break closed(&shared, within).await,
+                    End::Renewed => {
+                        renew(&shared).await;
+                        continue;
+                    }
                     End::Lost(error) => {
                         shared.lose(&error);
                         down = true;
@@ -156,26 +163,35 @@ fn take(
 async fn attend(shared: &Arc<Shared>, tap: &mut Tap) -> Result<Option<End>, RabbitError> {
     let options = &shared.queue.checked.options;
     let (channel, change, rest, wake) = {
-        let state = shared.lock();
-        if let Life::Closing(within) = state.life {
-            return Ok(Some(End::Closing(within)));
+        let mut state = shared.lock();
+        let State { life, session, demand } = &mut *state;
+        if let Life::Closing(within) = life {
+            return Ok(Some(End::Closing(*within)));
         }
-        let Some(session) = &state.session else {
+        let Some(session) = session else {
             return Ok(Some(End::Lost(RabbitError::Closed)));
         };
+        if options.ordered {
+            let was_calm = session.is_calm;
+            match session.renewal(options.consumer_timeout, Instant::now()) {
+                Renewal::Now => return Ok(Some(End::Renewed)),
+                Renewal::NotYet if was_calm => shared.arrived.notify_waiters(),
+                Renewal::NotYet | Renewal::Calm => {}
+            }
+        }
         // In key order, a consumer that goes makes another worker the active one, while messages of
         // the same keys are still here: so it stays as it is.
         let may_change = !options.ordered;
         let change = match options.prefetch {
             None if may_change => {
                 let out = session.ledger.out();
-                state.demand.change(tap.prefetch, out, options.max_prefetch)
+                demand.change(tap.prefetch, out, options.max_prefetch)
             }
             _ => None,
         };
-        let idle = state.demand.is_idle(options.idle_after, Instant::now());
+        let idle = demand.is_idle(options.idle_after, Instant::now());
         let rest = may_change && idle && session.buffer.has_ready();
-        let wake = tap.is_closed() && state.demand.is_wanted();
+        let wake = tap.is_closed() && demand.is_wanted();
         (session.channel.clone(), change, rest, wake)
     };
     if !channel.status().connected() {
@@ -214,6 +230,20 @@ fn lost(shared: &Shared, error: Option<&lapin::Error>) -> RabbitError {
         )),
         None => RabbitError::Broker("the connection is gone".into()),
     }
+}
+
+/// Gives a channel up of which nothing is out; what it holds comes again through the next one.
+async fn renew(shared: &Shared) {
+    let Some(session) = shared.lock().session.take() else { return };
+    session.forget(&mut shared.memory());
+    tracing::info!(
+        queue = %shared.queue.checked.options.queue,
+        "messages have waited here for nearly the broker's consumer_timeout: renewing the channel"
+    );
+    let _ = shared.events.send(SourceEvent::Lost(Scope(session.epoch)));
+    // If it does not answer, the next one is opened all the same.
+    let closed = session.channel.close(200, "done".into());
+    drop(shared.queue.consume.answer(closed).await);
 }
 
 /// Lets go in order: copies under way are waited for, so that none is doubled; all else that is out

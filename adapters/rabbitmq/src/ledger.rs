@@ -131,6 +131,12 @@ impl<T> Ledger<T> {
         self.slots.get(&tag)?.original.as_deref()
     }
 
+    /// What came with the oldest delivery that the broker waits for, if that one is here.
+    pub(crate) fn oldest_here(&self) -> Option<&T> {
+        let (_, slot) = self.slots.first_key_value()?;
+        slot.original.as_deref().filter(|_| slot.phase == Phase::Buffered)
+    }
+
     /// As [`Ledger::original`], to be changed.
     pub(crate) fn original_mut(&mut self, tag: u64) -> Option<&mut T> {
         self.slots.get_mut(&tag)?.original.as_deref_mut()

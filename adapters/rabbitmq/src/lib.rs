@@ -33,6 +33,7 @@ mod options;
 mod properties;
 mod publisher;
 mod queue;
+mod renew;
 mod session;
 mod settle;
 mod sink;

@@ -18,6 +18,7 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::{BuildHasher, Hash, Hasher},
     sync::LazyLock,
+    time::Instant,
 };
 
 /// How many messages are remembered of each sort; what is beyond is forgotten all at once.
@@ -47,8 +48,9 @@ pub(crate) struct Memory {
     explained: HashMap<MessageId, u32>,
     /// Originals that have a confirmed copy and were not acked; how many of each.
     copied: HashMap<Print, u32>,
-    /// In key order, messages that wait or waited in this process, with what was noted of them.
-    kept: HashMap<MessageId, Message>,
+    /// In key order, messages that wait or waited in this process, with what was noted of them, and
+    /// until when they wait.
+    kept: HashMap<MessageId, (Message, Instant)>,
 }
 
 impl Memory {
@@ -84,20 +86,22 @@ impl Memory {
     }
 
     /// What this process noted of a message goes back to the broker without it.
-    pub(crate) fn keep(&mut self, message: Message) {
+    pub(crate) fn keep(&mut self, message: Message, due: Instant) {
         bound(&mut self.kept);
         // Its payload comes again with it.
-        self.kept.insert(message.id.clone(), Message { payload: Bytes::new(), ..message });
+        let id = message.id.clone();
+        self.kept.insert(id, (Message { payload: Bytes::new(), ..message }, due));
     }
 
-    /// Takes up again what was noted of a message that has come back; whether something was.
-    pub(crate) fn take_up(&mut self, message: &mut Message) -> bool {
-        let Some(kept) = self.kept.remove(&message.id) else { return false };
-        let is_it = kept.redrives == message.redrives && kept.attempt >= message.attempt;
-        if is_it {
-            (message.attempt, message.history) = (kept.attempt, kept.history);
+    /// Takes up again what was noted of a message that has come back; if something was, until when it
+    /// waits.
+    pub(crate) fn take_up(&mut self, message: &mut Message) -> Option<Instant> {
+        let (kept, due) = self.kept.remove(&message.id)?;
+        if kept.redrives != message.redrives || kept.attempt < message.attempt {
+            return None;
         }
-        is_it
+        (message.attempt, message.history) = (kept.attempt, kept.history);
+        Some(due)
     }
 }
 

@@ -85,6 +85,10 @@ pub struct RabbitOptions {
     /// How long a settlement or a publish waits for the broker's confirm before it is reported as
     /// unavailable. Default: 10 s.
     pub confirm_timeout: Duration,
+    /// The broker's own `consumer_timeout`, if it is not the usual one; at least 1 s. In key order,
+    /// where a message stays unacked while it waits for its next attempt, the channel is renewed
+    /// before that has passed. Default: 30 min.
+    pub consumer_timeout: Duration,
     /// How long connecting may take. Default: 10 s.
     pub connect_timeout: Duration,
     /// How often the connection shows a sign of life, in whole seconds; after twice that without
@@ -124,6 +128,7 @@ impl RabbitOptions {
             identity: Identity::default(),
             idle_after: Duration::from_secs(5),
             confirm_timeout: Duration::from_secs(10),
+            consumer_timeout: Duration::from_secs(30 * 60),
             connect_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(10),
             publish_channels: 2,
@@ -231,6 +236,9 @@ impl RabbitOptions {
         if self.idle_after < Duration::from_millis(100) {
             return wrong("idle_after", "use at least 100 ms".into());
         }
+        if self.consumer_timeout < Duration::from_secs(1) {
+            return wrong("consumer_timeout", "use what the broker has, at least 1 s".into());
+        }
         let seconds = u16::try_from(self.heartbeat.as_secs()).unwrap_or(0);
         if seconds == 0 || self.heartbeat.subsec_nanos() > 0 {
             return wrong("heartbeat", "use whole seconds, 1 to 65535".into());
@@ -268,7 +276,7 @@ mod tests {
     #[test]
     fn each_wrong_option_is_named() {
         type Change = fn(&mut RabbitOptions);
-        let wrong: [(Change, &str); 15] = [
+        let wrong: [(Change, &str); 16] = [
             (|o| o.url = "http://localhost".into(), "url"),
             (|o| o.url = "amqp://localhost/".into(), "url"),
             (|o| o.queue.clear(), "queue"),
@@ -283,6 +291,7 @@ mod tests {
             (|o| o.heartbeat = Duration::from_millis(1500), "heartbeat"),
             (|o| o.publish_channels = 0, "publish_channels"),
             (|o| o.confirm_timeout = Duration::ZERO, "confirm_timeout"),
+            (|o| o.consumer_timeout = Duration::ZERO, "consumer_timeout"),
             (|o| o.ca_file = Some("ca.pem".into()), "ca_file"),
         ];
         for (change, names) in wrong {

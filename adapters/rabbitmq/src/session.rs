@@ -11,6 +11,7 @@ use crate::{
     ledger::{Ack, Ledger},
     memory::Memory,
     queue::Inner,
+    renew::{Renewal, renewal},
 };
 use forebay_contract::{Message, MessageId, Scope, SourceEvent};
 use futures_util::FutureExt;
@@ -21,7 +22,7 @@ use lapin::{
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -37,8 +38,10 @@ pub(crate) struct Original {
     pub(crate) returns: Option<u32>,
     /// How many of these this process knows the reason of.
     pub(crate) explained: u32,
-    /// In key order: the message with what has been noted of it while it waited here.
-    pub(crate) noted: Option<Arc<Message>>,
+    /// In key order: the message with what has been noted of it while it waited here, and until when
+    /// it waits.
+    pub(crate) noted: Option<(Arc<Message>, Instant)>,
+    pub(crate) came: Instant,
 }
 
 /// One channel, and what is out on it.
@@ -50,9 +53,21 @@ pub(crate) struct Session {
     pub(crate) consuming: Option<ShortString>,
     pub(crate) ledger: Ledger<Original>,
     pub(crate) buffer: Buffer,
+    /// In key order: nothing is handed out, because the channel is to be renewed.
+    pub(crate) is_calm: bool,
 }
 
 impl Session {
+    /// Whether the channel is to be renewed; until then, whether anything is handed out.
+    pub(crate) fn renewal(&mut self, timeout: Duration, now: Instant) -> Renewal {
+        let renewal = match self.ledger.oldest_here() {
+            Some(oldest) => renewal(now - oldest.came, self.ledger.out(), timeout),
+            None => Renewal::NotYet,
+        };
+        self.is_calm = renewal != Renewal::NotYet;
+        renewal
+    }
+
     /// Tells the broker of all that is done. The frames are in the connection's queue, in order, when
     /// this returns; nobody waits until they are written. Must be called under the lock, so that no
     /// later frame overtakes.
@@ -103,8 +118,8 @@ fn remember(original: &Original, memory: &mut Memory) {
         if original.returns.is_some() {
             memory.explain(original.id.clone(), original.explained + 1);
         }
-        if let Some(noted) = &original.noted {
-            memory.keep(Message::clone(noted));
+        if let Some((noted, due)) = &original.noted {
+            memory.keep(Message::clone(noted), *due);
         }
     }
 }

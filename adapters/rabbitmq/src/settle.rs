@@ -278,15 +278,14 @@ fn hold(session: &mut Session, settlement: &Settlement<Receipt>, after: Duration
         }
         None => Arc::clone(message),
     };
-    if let Some(original) = session.ledger.original_mut(receipt.tag)
-        && (noted.is_some() || original.noted.is_some())
-    {
-        original.noted = Some(Arc::clone(&message));
+    let due = Instant::now() + after;
+    if let Some(original) = session.ledger.original_mut(receipt.tag) {
+        original.noted = Some((Arc::clone(&message), due));
     }
     let turn = session.ledger.take_back(receipt.tag);
     let scope = Scope(session.epoch);
     let again = Delivery { message, receipt: Receipt { turn, ..*receipt }, scope, lease: None };
-    session.buffer.hold(key, Instant::now() + after, again);
+    session.buffer.hold(key, due, again);
 }
 
 /// Waits for the broker's word on each copy, then acks the originals of those that arrived.

@@ -56,7 +56,10 @@ impl RabbitSource {
         let out_now = state.session.as_ref().map_or(0, |session| session.ledger.out());
         state.demand.wants(want, out_now, now);
         let Some(session) = &mut state.session else { return Ok(Some(None)) };
-        let crate::session::Session { buffer, ledger, .. } = session;
+        let crate::session::Session { buffer, ledger, is_calm, .. } = session;
+        if *is_calm {
+            return Ok(Some(None));
+        }
         if buffer.take(want, now, out, |tag| ledger.hand_out(tag)) > 0 {
             return Ok(None);
         }

@@ -54,6 +54,7 @@ impl Tap {
             consuming: Some(consumer.tag()),
             ledger: Default::default(),
             buffer: Default::default(),
+            is_calm: false,
         };
         shared.lock().session = Some(session);
         Ok(Self { channel, consumer: Some(consumer), prefetch })

@@ -204,16 +204,45 @@ async fn in_order_a_lost_connection_costs_neither_the_order_nor_the_attempts() {
     let all: Vec<_> = (0..20).map(|n| Outgoing::new(n.to_string()).key("k")).collect();
     publish(&queue, &all).await;
     let first = receive_n(&source, 3).await;
-    settle(&source, &first[..1], retry(Duration::from_secs(600))).await;
+    settle(&source, &first[..1], retry(Duration::from_secs(3))).await;
+    let start = Instant::now();
     for _ in 0..3 {
         proxy.cut();
         let again = receive_n(&source, 20).await;
+        assert!(start.elapsed() >= Duration::from_millis(2_995), "it came too early");
         let payloads: Vec<_> = again.iter().map(|out| out.message.payload.clone()).collect();
         let expected: Vec<_> = (0..20).map(|n| n.to_string()).collect();
         assert_eq!(payloads, expected);
         assert_eq!((again[0].message.attempt, again[1].message.attempt), (1, 0));
         assert_eq!(again[0].message.history.notes().len(), 1);
     }
+}
+
+/// A message that waits is unacked all the while: before the broker closes the channel over it, the
+/// channel is renewed, when nothing is with a handler.
+#[tokio::test]
+async fn in_order_a_channel_is_renewed_before_something_waits_for_too_long() {
+    let options =
+        RabbitOptions { consumer_timeout: Duration::from_secs(4), ..options() }.ordered(true);
+    let _clean_up = CleanUp(options.clone());
+    let queue = open(&options).await;
+    let source = queue.source().await.unwrap();
+    publish(&queue, &[("0", "k"), ("1", "k"), ("2", "l")].map(|(t, k)| Outgoing::new(t).key(k)))
+        .await;
+    let out = receive_n(&source, 3).await;
+    let start = Instant::now();
+    settle(&source, &out[..2], retry(Duration::from_secs(6))).await;
+    // One that is with a handler is waited for, and is not repeated.
+    tokio::time::sleep(Duration::from_millis(3_300)).await;
+    assert_eq!(settle(&source, &out[2..], Verdict::Ack).await, [true]);
+    assert_eq!(event(&source).await, SourceEvent::Lost(out[0].scope));
+    assert!((3..4).contains(&start.elapsed().as_secs()), "renewed after {:?}", start.elapsed());
+    let again = receive_n(&source, 2).await;
+    assert!(start.elapsed() >= Duration::from_millis(5_995), "it came too early");
+    let seen = again.iter().map(|out| (&out.message.payload[..], out.message.attempt));
+    assert_eq!(seen.collect::<Vec<_>>(), [(&b"0"[..], 1), (b"1", 1)]);
+    assert_ne!(again[0].scope, out[0].scope);
+    assert_eq!(settle(&source, &again, Verdict::Ack).await, [true, true]);
 }
 
 /// What a worker counted of a message that waits ends with its process; that is declared.
