@@ -36,6 +36,9 @@ const CHUNK: usize = 256;
 /// How often a consumer that rests, or its channel, is looked after.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// For how long a prefetch is kept before a smaller one: where sizes vary much, so does their mean.
+const STEADY: Duration = Duration::from_secs(1);
+
 /// A channel that lived for less did not bring the pauses back to short ones.
 const LIVED: Duration = Duration::from_secs(1);
 
@@ -185,7 +188,13 @@ async fn attend(shared: &Arc<Shared>, tap: &mut Tap) -> Result<Option<End>, Rabb
         let change = match options.prefetch {
             None if may_change => {
                 let out = session.ledger.out();
-                demand.change(tap.prefetch, out, options.max_prefetch)
+                let change = demand.change(tap.prefetch, out, options.max_prefetch);
+                let is_steady =
+                    |better: &u16| *better > tap.prefetch || tap.since.elapsed() > STEADY;
+                // What is on the way while a consumer goes, the broker takes back and counts as
+                // returned. With all of the prefetch here, nothing is.
+                let is_full = || session.ledger.unacked_after(tap.after) >= tap.prefetch.into();
+                change.filter(is_steady).filter(|_| is_full())
             }
             _ => None,
         };

@@ -18,7 +18,7 @@ const DOWN_AFTER: Duration = Duration::from_secs(30);
 const UNKNOWN_SIZE: usize = 16;
 
 /// How much the mean size follows each message: by so many parts of one.
-const MEAN_OF: usize = 16;
+const MEAN_OF: usize = 64;
 
 /// The largest window of a period.
 #[derive(Clone, Copy, Debug, Default)]

@@ -78,11 +78,13 @@ pub(crate) struct Ledger<T> {
     done: Vec<u64>,
     /// Handed out and not settled.
     out: usize,
+    /// The newest number.
+    last: u64,
 }
 
 impl<T> Default for Ledger<T> {
     fn default() -> Self {
-        Self { slots: BTreeMap::new(), done: Vec::new(), out: 0 }
+        Self { slots: BTreeMap::new(), done: Vec::new(), out: 0, last: 0 }
     }
 }
 
@@ -90,6 +92,7 @@ impl<T> Ledger<T> {
     /// A delivery has come.
     pub(crate) fn arrived(&mut self, tag: u64, original: T) {
         let original = Some(Box::new(original));
+        self.last = tag;
         self.slots.insert(tag, Slot { phase: Phase::Buffered, turn: 0, original });
     }
 
@@ -204,6 +207,16 @@ impl<T> Ledger<T> {
         self.invariants();
     }
 
+    /// The number of the newest delivery; 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// How many of those after this number the broker waits for.
+    pub(crate) fn unacked_after(&self, tag: u64) -> usize {
+        self.slots.range(tag.saturating_add(1)..).count()
+    }
+
     /// Handed out and not settled.
     pub(crate) fn out(&self) -> usize {
         self.out
@@ -276,9 +289,9 @@ mod tests {
             ledger.arrived(tag, tag);
             ledger.hand_out(tag);
             if tag % 2 == 0 {
-                ledger.done(tag)
+                ledger.done(tag);
             } else {
-                ledger.gone(tag)
+                ledger.gone(tag);
             }
             frames(&mut ledger);
         }

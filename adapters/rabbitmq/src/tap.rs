@@ -18,7 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The prefetch in key order, unless one is set. It must not shrink from one consumer to the next: a
@@ -34,6 +34,10 @@ pub(crate) struct Tap {
     channel: Channel,
     consumer: Option<Consumer>,
     pub(crate) prefetch: u16,
+    /// Since when it has that prefetch.
+    pub(crate) since: Instant,
+    /// The last delivery of the consumer before.
+    pub(crate) after: u64,
 }
 
 impl Tap {
@@ -57,7 +61,7 @@ impl Tap {
             is_calm: false,
         };
         shared.lock().session = Some(session);
-        Ok(Self { channel, consumer: Some(consumer), prefetch })
+        Ok(Self { channel, consumer: Some(consumer), prefetch, since: Instant::now(), after: 0 })
     }
 
     /// The next delivery; for ever none while there is no consumer.
@@ -93,8 +97,9 @@ impl Tap {
         let consumer = consume(shared, &self.channel, self.prefetch).await?;
         if let Some(session) = &mut shared.lock().session {
             session.consuming = Some(consumer.tag());
+            self.after = session.ledger.last();
         }
-        self.consumer = Some(consumer);
+        (self.consumer, self.since) = (Some(consumer), Instant::now());
         Ok(())
     }
 

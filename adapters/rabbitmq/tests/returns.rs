@@ -134,7 +134,9 @@ async fn a_buffer_that_nobody_asks_for_goes_back() {
     // It was there first, so it has them; and it does not ask again.
     let seen = receive_for(&other, Duration::from_secs(2)).await;
     assert_eq!(seen.len(), 20, "what the idle one gave back");
-    assert!(seen.iter().all(|out| out.message.interrupted == 0));
+    let counts = seen.iter().map(|out| (out.message.deliveries, out.message.interrupted));
+    let counts: Vec<_> = counts.collect();
+    assert!(counts.iter().all(|(_, interrupted)| *interrupted == 0), "{counts:?}");
     settle(&other, &seen, Verdict::Ack).await;
     // Asked again, it works again.
     publish(&queue, &all).await;
