@@ -99,7 +99,7 @@ impl dyn Broker {
     /// Opens the queue, which must be there.
     ///
     /// # Errors
-    /// As [`create`](Self::create), and when it is not there.
+    /// As for `create`, and when it is not there.
     pub(crate) async fn find(&self) -> Result<Queue, CliError> {
         self.open(Missing::Say).await?.or_usage()
     }
