@@ -111,7 +111,10 @@ pub(crate) const FEATURES: &[Feature] = &[
         cells: [
             native("exact: a column of its row"),
             emulated("exact: in a header of each copy; in order, noted in a topic of their own"),
-            emulated("exact, in a header of each copy; with `ordered`, an upper bound"),
+            emulated(
+                "exact, in a header of each copy; with `ordered`, a lower bound: what a worker \
+                 counts in its memory ends with its process",
+            ),
             native("an upper bound: SQS counts receives, also those without an attempt"),
         ],
     },

@@ -30,6 +30,7 @@ pub(crate) struct Raw {
     idle_after: Option<Span>,
     confirm_timeout: Option<Span>,
     connect_timeout: Option<Span>,
+    consumer_timeout: Option<Span>,
     heartbeat: Option<Span>,
     publish_channels: Option<usize>,
     ca_file: Option<PathBuf>,
@@ -113,6 +114,7 @@ impl RawTable for Raw {
         set(&mut options.idle_after, self.idle_after.map(Duration::from));
         set(&mut options.confirm_timeout, self.confirm_timeout.map(Duration::from));
         set(&mut options.connect_timeout, self.connect_timeout.map(Duration::from));
+        set(&mut options.consumer_timeout, self.consumer_timeout.map(Duration::from));
         set(&mut options.heartbeat, self.heartbeat.map(Duration::from));
         set(&mut options.publish_channels, self.publish_channels);
         set(&mut options.max_payload, self.max_payload.map(|Size(bytes)| bytes));
