@@ -5,11 +5,11 @@
 
 mod support;
 
-use forebay_conformance::{Harness, Setup, Stop};
+use forebay_conformance::{Harness, Process, Setup, Stop};
 use forebay_contract::{DeadFilter, DeadLetters};
 use forebay_embedded::{EmbeddedSource, Queue, SourceOptions, Store};
 use std::time::Duration;
-use support::{Process, queue, variable};
+use support::{queue, variable};
 use tempfile::TempDir;
 
 struct Embedded;

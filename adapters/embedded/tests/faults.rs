@@ -4,6 +4,7 @@
 
 mod support;
 
+use forebay_conformance::Process;
 use forebay_contract::{Outgoing, PublishError, Sink, Source, SourceError, Verdict, Want};
 use forebay_embedded::{OpenError, SourceOptions, Store};
 use rusqlite::Connection;
@@ -14,7 +15,7 @@ use std::{
     path::Path,
     time::Duration,
 };
-use support::{Process, publish, queue, receive, settle, shim, variable};
+use support::{publish, queue, receive, settle, shim, variable};
 
 const WANT: Want = Want { messages: 10, bytes: 1 << 30 };
 

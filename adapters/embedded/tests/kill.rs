@@ -6,11 +6,12 @@
 
 mod support;
 
+use forebay_conformance::Process;
 use forebay_contract::{Outgoing, Verdict};
 use forebay_embedded::SourceOptions;
 use rusqlite::Connection;
 use std::{collections::HashSet, io::Write, path::Path, time::Duration};
-use support::{Process, marked, publish, queue, receive, settle, variable};
+use support::{marked, publish, queue, receive, settle, variable};
 
 /// The most that a worker has out.
 const WINDOW: usize = 8;

@@ -10,6 +10,7 @@
 
 mod support;
 
+use forebay_conformance::Process;
 use forebay_contract::{Outgoing, Verdict};
 use forebay_embedded::SourceOptions;
 use rusqlite::Connection;
@@ -21,7 +22,7 @@ use std::{
     path::Path,
     time::Duration,
 };
-use support::{Process, marked, publish, queue, receive, retry, settle, shim, variable};
+use support::{marked, publish, queue, receive, retry, settle, shim, variable};
 
 fn say(mark: &str, ids: &[String]) {
     let text: String = ids.iter().map(|id| format!("{mark} {id}\n")).collect();

@@ -6,6 +6,7 @@
 
 mod support;
 
+use forebay_conformance::Process;
 use forebay_contract::{Outgoing, Verdict};
 use forebay_embedded::{EmbeddedSource, Queue, SourceOptions, Store};
 use std::{
@@ -13,7 +14,7 @@ use std::{
     path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use support::{Process, publish, queue, receive, retry, settle, variable};
+use support::{publish, queue, receive, retry, settle, variable};
 
 /// A queue that polls only every five minutes.
 async fn deaf(file: &Path) -> Queue {

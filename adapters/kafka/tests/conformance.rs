@@ -4,11 +4,11 @@
 
 mod support;
 
-use forebay_conformance::{Harness, Setup, Stop};
+use forebay_conformance::{Harness, Process, Setup, Stop};
 use forebay_contract::{DeadFilter, DeadLetters};
 use forebay_kafka::{Create, KafkaOptions, KafkaQueue, KafkaSource, Order};
 use std::time::{Duration, Instant};
-use support::{Process, Topic, variable};
+use support::{Topic, variable};
 
 struct Kafka;
 

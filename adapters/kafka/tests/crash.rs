@@ -6,6 +6,7 @@
 
 mod support;
 
+use forebay_conformance::Process;
 use forebay_contract::{Outgoing, Sink, Source, Verdict, Want};
 use forebay_kafka::{KafkaOptions, KafkaQueue};
 use std::{
@@ -15,7 +16,7 @@ use std::{
     path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use support::{Process, Topic, options, retry, settle, variable};
+use support::{Topic, options, retry, settle, variable};
 
 const KILLS: usize = 20;
 /// The most that a worker has out.
@@ -120,8 +121,10 @@ async fn nothing_is_lost_when_workers_are_killed() {
 
     // The last one works off what is left.
     let file = directory.to_str().unwrap();
-    let _last =
-        Process::start("child", &[("CRASH_TOPIC", &topic.options.topic), ("CRASH_ORACLE", file)]);
+    let _last = Process::start(
+        "child",
+        &[("CRASH_TOPIC", topic.options.topic.as_str()), ("CRASH_ORACLE", file)],
+    );
     let lines = || -> Vec<(usize, u64)> {
         let text = std::fs::read_to_string(&directory).unwrap();
         let number_and_time = |line: &str| {

@@ -5,11 +5,11 @@
 
 mod support;
 
-use forebay_conformance::{Harness, Setup, Stop, proxy::FaultProxy};
+use forebay_conformance::{Harness, Process, Setup, Stop, proxy::FaultProxy};
 use forebay_contract::{DeadFilter, DeadLetters};
 use forebay_rabbitmq::{RabbitOptions, RabbitQueue, RabbitSource};
 use std::time::Duration;
-use support::{CleanUp, Process, open, through, url};
+use support::{CleanUp, open, through, url};
 
 struct Rabbit;
 

@@ -6,6 +6,7 @@
 
 mod support;
 
+use forebay_conformance::Process;
 use forebay_contract::{DeadFilter, DeadLetters, Outgoing, Source, Verdict};
 use forebay_rabbitmq::{RabbitOptions, RabbitSource};
 use std::{
@@ -16,7 +17,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use support::{CleanUp, Out, Process, dead_letter, open, publish, receive, retry, settlement, url};
+use support::{CleanUp, Out, dead_letter, open, publish, receive, retry, settlement, url};
 
 /// The most that a worker has out.
 const WINDOW: usize = 16;

@@ -5,6 +5,7 @@
 
 mod support;
 
+use forebay_conformance::Process;
 use forebay_contract::{Outgoing, Source, Verdict};
 use forebay_sqs::{SqsOptions, SqsQueue, SqsSource, Topology};
 use std::{
@@ -15,7 +16,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use support::{Emulator, Own, process::Process, publish, receive, sdk, settlement, text};
+use support::{Emulator, Own, publish, receive, sdk, settlement, text};
 
 const KILLS: usize = 20;
 /// The most that a worker has out.

@@ -53,6 +53,7 @@
 pub mod cases;
 mod harness;
 mod list;
+mod process;
 pub mod proxy;
 mod run;
 mod stage;
@@ -60,5 +61,6 @@ mod stop;
 
 pub use harness::{Harness, Setup, Timing};
 pub use list::{CASES, run_all};
+pub use process::Process;
 pub use run::{CaseReport, Report, run_case, run_test};
 pub use stop::{CaseResult, Stop};

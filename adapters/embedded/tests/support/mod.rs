@@ -1,4 +1,4 @@
-//! What the tests share: short words for the contract, child processes, and the shim.
+//! What the tests share: short words for the contract, and the shim.
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
@@ -9,12 +9,10 @@ use forebay_contract::{
 use forebay_embedded::{EmbeddedSource, Queue, Receipt, Store};
 use std::{
     env,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, OnceLock},
-    thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    process::Command,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
 };
 
 pub(crate) type Out = Delivery<Receipt>;
@@ -82,71 +80,6 @@ pub(crate) fn note(error: &str) -> FailureNote {
 
 pub(crate) fn retry(after: Duration) -> Verdict {
     Verdict::Retry { after, note: note("again") }
-}
-
-/// This test binary once more, running only the test `name` with some variables set; what it prints
-/// is collected to its end, however that comes.
-pub(crate) struct Process {
-    child: Child,
-    /// What it has printed so far.
-    lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Process {
-    pub(crate) fn start(name: &str, variables: &[(&str, &Path)]) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", name, "--nocapture"])
-            .envs(variables.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let read = Arc::clone(&lines);
-        let reader = thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).for_each(|line| read.lock().unwrap().push(line));
-        });
-        Self { child, lines, reader: Some(reader) }
-    }
-
-    /// Waits until it has printed this line.
-    pub(crate) fn wait_for_line(&self, line: &str) {
-        let start = Instant::now();
-        while !self.lines.lock().unwrap().iter().any(|printed| printed == line) {
-            assert!(start.elapsed() < Duration::from_secs(20), "it never said `{line}`");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// All that it printed, once it has ended.
-    fn printed(&mut self) -> Vec<String> {
-        self.reader.take().unwrap().join().unwrap();
-        std::mem::take(&mut self.lines.lock().unwrap())
-    }
-
-    /// Kills it (SIGKILL), and gives what it printed.
-    pub(crate) fn kill(mut self) -> Vec<String> {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.printed()
-    }
-
-    /// Waits for its end, which must be a good one, and gives what it printed.
-    pub(crate) fn finish(mut self) -> Vec<String> {
-        let status = self.child.wait().unwrap();
-        let lines = self.printed();
-        assert!(status.success(), "a child failed: {lines:#?}");
-        lines
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended already, unless the test failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// A variable that a child process of a test has.

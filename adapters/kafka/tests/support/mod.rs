@@ -16,13 +16,8 @@ use std::{
     collections::hash_map::RandomState,
     env,
     hash::BuildHasher,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -203,60 +198,5 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     while !holds().await {
         assert!(Instant::now() < end, "it never came to this: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// This test binary once more, running only the test `name` with some variables set; what it prints
-/// is collected to its end, however that comes.
-pub(crate) struct Process {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Process {
-    pub(crate) fn start(name: &str, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", name, "--nocapture"])
-            .envs(variables.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let read = Arc::clone(&lines);
-        let reader = thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).for_each(|line| read.lock().unwrap().push(line));
-        });
-        Self { child, lines, reader: Some(reader) }
-    }
-
-    /// Waits until it has printed this line.
-    pub(crate) fn wait_for_line(&self, line: &str) {
-        let start = Instant::now();
-        while !self.lines.lock().unwrap().iter().any(|printed| printed == line) {
-            assert!(start.elapsed() < Duration::from_secs(20), "it never said `{line}`");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Kills it (SIGKILL), and returns what it had printed.
-    pub(crate) fn kill(mut self) -> Vec<String> {
-        self.end()
-    }
-
-    fn end(&mut self) -> Vec<String> {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
-        self.lines.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.end();
     }
 }

@@ -12,14 +12,9 @@ use forebay_rabbitmq::{RabbitError, RabbitOptions, RabbitQueue, RabbitSource, Re
 use lapin::{Channel, Connection, ConnectionProperties, options::QueueDeleteOptions};
 use std::{
     env,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, SystemTime},
 };
 
 pub(crate) type Out = Delivery<Receipt>;
@@ -159,55 +154,4 @@ pub(crate) fn dead_letter() -> Verdict {
 /// The next event, which must come soon.
 pub(crate) async fn event(source: &RabbitSource) -> SourceEvent {
     tokio::time::timeout(Duration::from_secs(20), source.event()).await.expect("an event")
-}
-
-/// This test binary once more, running only the test `name` with some variables set; what it prints
-/// is collected to its end, however that comes.
-pub(crate) struct Process {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Process {
-    pub(crate) fn start(name: &str, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", name, "--nocapture"])
-            .envs(variables.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let read = Arc::clone(&lines);
-        let reader = thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).for_each(|line| read.lock().unwrap().push(line));
-        });
-        Self { child, lines, reader: Some(reader) }
-    }
-
-    /// Waits until it has printed this line.
-    pub(crate) fn wait_for_line(&self, line: &str) {
-        let start = Instant::now();
-        while !self.lines.lock().unwrap().iter().any(|printed| printed == line) {
-            assert!(start.elapsed() < Duration::from_secs(20), "it never said `{line}`");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Kills it (SIGKILL), and gives what it printed.
-    pub(crate) fn kill(mut self) -> Vec<String> {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.reader.take().unwrap().join().unwrap();
-        std::mem::take(&mut self.lines.lock().unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended already, unless the test failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

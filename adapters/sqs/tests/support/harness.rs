@@ -4,9 +4,9 @@
 //! on AWS. So that the cases that cut connections need not wait for a minute, no lease is longer than
 //! twenty seconds here, and the cases are patient for longer than that.
 
-use super::{Emulator, Own, process::Process, sdk};
+use super::{Emulator, Own, sdk};
 use forebay_conformance::{
-    Harness, Setup, Stop, Timing,
+    Harness, Process, Setup, Stop, Timing,
     proxy::{Direction, FaultProxy},
 };
 use forebay_contract::{DeadFilter, DeadLetters};

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub(crate) mod harness;
-pub(crate) mod process;
 pub(crate) mod responder;
 
 use aws_config::{BehaviorVersion, SdkConfig};
