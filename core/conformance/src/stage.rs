@@ -288,10 +288,12 @@ impl<S: Source> Worker<S> {
         Ok(terms.length)
     }
 
-    /// Closes it, in good time.
+    /// Closes it, in all the time that the harness grants: where connections are cut on the way, a last
+    /// commit is tried until it is there.
     pub(crate) async fn close(&self) -> Result<(), Stop> {
         let patience = self.timing.patience;
-        within(patience, "close", self.source.close(Duration::from_secs(2))).await??;
+        let longer = patience + Duration::from_secs(1);
+        within(longer, "close", self.source.close(patience)).await??;
         Ok(())
     }
 
