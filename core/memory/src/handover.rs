@@ -39,7 +39,7 @@ impl State {
         out: &mut Vec<Delivery<MemoryReceipt>>,
     ) -> Result<(), SourceError> {
         self.advance(now);
-        let Some(worker) = self.workers.get(id).and_then(Option::as_ref) else {
+        let Some(worker) = self.worker(id) else {
             return Err(SourceError::Closed);
         };
         let (scope, revoked) = (worker.scope, worker.revoked_at.is_some());
@@ -142,7 +142,7 @@ impl State {
     /// The next token, and whether it is of this worker's own: its own and the shared ones take
     /// turns, so that a line that belongs to it does not keep it from all others.
     fn next_token(&mut self, id: WorkerId) -> Option<(Token, bool)> {
-        let worker = self.workers.get_mut(id)?.as_mut()?;
+        let worker = self.workers.get_mut(id as usize)?.as_mut()?;
         worker.shared_next = !worker.shared_next;
         let shared_first = worker.shared_next;
         if !shared_first && let Some(token) = worker.own.pop_front() {
@@ -158,7 +158,7 @@ impl State {
     /// Where a token came from.
     fn tokens(&mut self, id: WorkerId, mine: bool, token: Token) -> &mut VecDeque<Token> {
         let again = self.table.get(token.0).is_some_and(|entry| entry.message.deliveries > Some(1));
-        match self.workers.get_mut(id) {
+        match self.workers.get_mut(id as usize) {
             Some(Some(worker)) if mine => &mut worker.own,
             _ if again => &mut self.lines.returned,
             _ => &mut self.lines.ready,
@@ -186,14 +186,12 @@ impl State {
         }
         if let Some(line_id) = line {
             let line = self.lines.at(line_id);
-            line.waiting.pop_first(); // only the first of a line is ever handed out
-            if !line.returned.is_empty() {
-                line.returned.remove(&seq);
-            }
+            line.pop_first(); // only the first of a line is ever handed out
+            line.take_returned(seq);
             line.out += 1;
             if !at_source {
                 line.owner = Some(id);
-                if !line.waiting.is_empty() {
+                if !line.is_empty() {
                     self.promote(line_id);
                 }
             }
@@ -235,7 +233,7 @@ impl State {
         if let Some(line) = line {
             let line = self.lines.at(line);
             if to.is_some() && line.owner == to {
-                line.returned.insert(seq);
+                line.note_returned(seq);
             }
             line.free_if_done();
         }

@@ -24,7 +24,7 @@ impl State {
     /// Panics unless all of the queue's parts tell the same.
     fn invariants(&self) {
         let (mut delayed, mut leases, mut out) = (0, 0, 0);
-        let mut lines: HashMap<LineId, (usize, usize)> = HashMap::new();
+        let mut lines: HashMap<LineId, (usize, u32)> = HashMap::new();
         for (slot, entry) in self.table.iter() {
             let counts = entry.line.map(|line| lines.entry(line).or_default());
             match entry.place {
@@ -52,13 +52,12 @@ impl State {
         assert_eq!((self.delayed.len(), self.leases.len(), self.out), (delayed, leases, out));
         assert_eq!(self.lines.iter().count(), lines.len(), "empty lines are forgotten");
         for (key, line) in self.lines.iter() {
-            assert_eq!((line.waiting.iter().count(), line.out), lines[&key], "line of {key:?}");
-            assert!(line.waiting.iter().is_sorted_by_key(|(_, seq)| *seq), "line of {key:?}");
+            let (waiting, returned) = line.all();
+            assert_eq!((waiting.len(), line.out), lines[&key], "line of {key:?}");
+            assert!(waiting.is_sorted_by_key(|(_, seq)| *seq), "line of {key:?}");
             assert!(!self.at_source() || line.out <= 1, "two of {key:?} are out");
-            assert!(
-                line.returned.iter().all(|seq| line.waiting.iter().any(|(_, other)| other == seq))
-            );
-            let busy = line.out > 0 || !line.returned.is_empty();
+            assert!(returned.iter().all(|seq| waiting.iter().any(|(_, other)| other == seq)));
+            let busy = line.out > 0 || !returned.is_empty();
             assert_eq!(line.owner.is_some(), busy && !self.at_source(), "owner of {key:?}");
             let Some(token) = line.next(self.at_source()) else { continue };
             let waits = self.table.get(token.0).is_some_and(|e| e.place == Place::Waiting);
@@ -68,7 +67,7 @@ impl State {
 
     /// Whether there is a token for it where those look who may have it.
     fn is_offered(&self, token: Token, owner: Option<WorkerId>) -> bool {
-        let owner = owner.map(|owner| self.workers[owner].as_ref());
+        let owner = owner.map(|owner| self.workers[owner as usize].as_ref());
         match owner {
             Some(Some(worker)) => worker.own.contains(&token),
             Some(None) => true, // gone: offered again when its lease ends

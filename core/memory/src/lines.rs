@@ -22,64 +22,92 @@ pub(crate) type Token = (u32, u64);
 /// Which line; used again once it is empty.
 pub(crate) type LineId = u32;
 
-/// The messages of one key.
+/// The messages of one key. One line of a cache: with very many keys, each is out of the caches when
+/// its next message comes.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    key: Bytes,
-    /// Due or not, but not out; sorted by sequence number.
-    pub(crate) waiting: Waiting,
-    /// Kept though nothing is in it: the templates of a replay name it.
-    pinned: bool,
+    /// The first that waits, due or not, but not out.
+    first: Option<Token>,
     /// How many are out.
-    pub(crate) out: usize,
+    pub(crate) out: u32,
     /// In lanes: to whom it belongs, while that worker holds or has returned some of it.
     pub(crate) owner: Option<WorkerId>,
-    /// In lanes: what the owner has returned, and is to get again.
-    pub(crate) returned: BTreeSet<u64>,
+    /// Kept though nothing is in it: the templates of a replay name it.
+    pinned: bool,
+    /// What most lines never have.
+    more: Option<Box<More>>,
 }
 
-/// What waits in a line. Mostly it is one message, which lies here, and not in memory of its own.
+/// What a line has besides its first message.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    first: Option<Token>,
-    rest: VecDeque<Token>,
+struct More {
+    /// What waits behind the first, sorted by sequence number.
+    waiting: VecDeque<Token>,
+    /// In lanes: what the owner has returned, and is to get again.
+    returned: BTreeSet<u64>,
 }
 
-impl Waiting {
+impl Line {
     pub(crate) fn first(&self) -> Option<Token> {
         self.first
     }
 
     pub(crate) fn pop_first(&mut self) {
-        self.first = self.rest.pop_front();
+        self.first = self.more.as_mut().and_then(|more| more.waiting.pop_front());
     }
 
+    /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
     /// Puts a message where it belongs: at the end if it is new, near the front if it comes back.
     pub(crate) fn enter(&mut self, token: Token) {
-        match self.first {
-            None => self.first = Some(token),
-            Some(first) if token.1 < first.1 => {
-                self.first = Some(token);
-                self.rest.push_front(first);
-            }
-            // As every message that is new.
-            Some(_) if self.rest.back().is_none_or(|(_, last)| *last < token.1) => {
-                self.rest.push_back(token);
-            }
-            Some(_) => {
-                let at = self.rest.partition_point(|(_, other)| *other < token.1);
-                self.rest.insert(at, token);
-            }
+        let Some(first) = self.first else {
+            self.first = Some(token);
+            return;
+        };
+        let waiting = &mut self.more.get_or_insert_default().waiting;
+        if token.1 < first.1 {
+            self.first = Some(token);
+            waiting.push_front(first);
+        } else if waiting.back().is_none_or(|(_, last)| *last < token.1) {
+            waiting.push_back(token); // as every message that is new
+        } else {
+            let at = waiting.partition_point(|(_, other)| *other < token.1);
+            waiting.insert(at, token);
         }
     }
 
+    /// Notes that the owner has returned a message.
+    pub(crate) fn note_returned(&mut self, seq: u64) {
+        self.more.get_or_insert_default().returned.insert(seq);
+    }
+
+    /// Notes that a message is out, and so not expected by anybody.
+    pub(crate) fn take_returned(&mut self, seq: u64) {
+        if let Some(more) = &mut self.more {
+            more.returned.remove(&seq);
+        }
+    }
+
+    /// Expects nothing back any more.
+    pub(crate) fn forget_returned(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.returned.clear();
+        }
+    }
+
+    fn has_returned(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| !more.returned.is_empty())
+    }
+
+    /// All that waits, and all that is expected back.
     #[cfg(test)]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Token> {
-        self.first.iter().chain(&self.rest)
+    pub(crate) fn all(&self) -> (Vec<Token>, Vec<u64>) {
+        let Some(more) = &self.more else { return (Vec::from_iter(self.first), Vec::new()) };
+        let waiting = self.first.iter().chain(&more.waiting).copied();
+        (waiting.collect(), more.returned.iter().copied().collect())
     }
 }
 
@@ -88,6 +116,8 @@ impl Waiting {
 pub(crate) struct Lines {
     ids: HashMap<Bytes, LineId>,
     lines: Vec<Line>,
+    /// The key of each line, asked for when it ends.
+    keys: Vec<Bytes>,
     free: Vec<LineId>,
     /// Handed out before: they go first.
     pub(crate) returned: VecDeque<Token>,
@@ -102,10 +132,11 @@ impl Lines {
         }
         let id = self.free.pop().unwrap_or_else(|| {
             self.lines.push(Line::default());
+            self.keys.push(Bytes::new());
             LineId::try_from(self.lines.len() - 1)
                 .expect("four billion keys do not fit into memory")
         });
-        self.at(id).key = key.clone();
+        self.keys[id as usize] = key.clone();
         self.ids.insert(key.clone(), id);
         id
     }
@@ -136,8 +167,8 @@ impl Lines {
     /// Forgets a line once nothing is in it.
     pub(crate) fn tidy(&mut self, id: LineId) {
         let line = &mut self.lines[id as usize];
-        if line.waiting.is_empty() && line.out == 0 && !line.pinned {
-            self.ids.remove(&std::mem::take(&mut line.key));
+        if line.is_empty() && line.out == 0 && !line.pinned {
+            self.ids.remove(&std::mem::take(&mut self.keys[id as usize]));
             self.free.push(id);
         }
     }
@@ -152,7 +183,7 @@ impl Lines {
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LineId, &Line)> {
         let lines = self.ids.values().map(|id| (*id, self.get(*id)));
-        lines.filter(|(_, line)| !line.waiting.is_empty() || line.out > 0)
+        lines.filter(|(_, line)| !line.is_empty() || line.out > 0)
     }
 }
 
@@ -164,12 +195,12 @@ impl Line {
 
     /// The message that may go next, if nothing of the line stands in its way.
     pub(crate) fn next(&self, at_source: bool) -> Option<Token> {
-        if at_source && self.out > 0 { None } else { self.waiting.first() }
+        if at_source && self.out > 0 { None } else { self.first }
     }
 
     /// Lets go of the owner once it holds nothing of this line and awaits nothing back.
     pub(crate) fn free_if_done(&mut self) {
-        if self.out == 0 && self.returned.is_empty() {
+        if self.out == 0 && !self.has_returned() {
             self.owner = None;
         }
     }

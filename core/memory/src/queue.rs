@@ -135,7 +135,7 @@ impl MemoryQueue {
     pub fn down(&self, why: &str) {
         self.shared.with(|state, _| {
             state.faults.down = Some(why.to_owned());
-            for id in 0..state.workers.len() {
+            for id in state.worker_ids() {
                 state.tell(id, SourceEvent::Down(why.to_owned()));
             }
         });
@@ -145,7 +145,7 @@ impl MemoryQueue {
     pub fn up(&self) {
         self.shared.with(|state, _| {
             if state.faults.down.take().is_some() {
-                for id in 0..state.workers.len() {
+                for id in state.worker_ids() {
                     state.tell(id, SourceEvent::Up);
                 }
             }

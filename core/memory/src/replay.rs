@@ -17,55 +17,49 @@ const SPENT: usize = 1024;
 /// Copies of a few templates, in turn, each with an identity of its own.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    templates: Vec<Template>,
+    templates: Vec<Message>,
+    /// What is looked at for every message, so that of very many templates little is touched.
+    turns: Vec<Turn>,
+    /// Further copies of each that are done, the longest ago first.
+    more: Vec<VecDeque<Arc<Message>>>,
     next: u64,
     left: u64,
 }
 
-#[derive(Debug)]
-struct Template {
-    message: Message,
+/// What a template needs when its turn comes.
+#[derive(Debug, Default)]
+struct Turn {
+    /// A copy that is done; whoever settled it may still hold it for a moment.
+    spent: Option<Arc<Message>>,
     /// The line of its key, where there is order.
     line: Option<LineId>,
-    /// Copies that are done; whoever settled them may still hold them for a moment. With many
-    /// templates there is one of each, which lies here, and not in memory of its own.
-    spent: Option<Arc<Message>>,
-    more: VecDeque<Arc<Message>>,
-}
-
-impl Template {
-    fn new(message: Message) -> Self {
-        Self { message, line: None, spent: None, more: VecDeque::new() }
-    }
-
-    fn take_spent(&mut self) -> Option<Arc<Message>> {
-        let spent = self.spent.take()?;
-        self.spent = self.more.pop_front();
-        Some(spent)
-    }
+    /// Whether there are more such copies.
+    has_more: bool,
 }
 
 impl Replay {
     pub(crate) fn new(templates: Vec<Message>, count: u64) -> Self {
         let left = if templates.is_empty() { 0 } else { count };
-        Self { templates: templates.into_iter().map(Template::new).collect(), next: 0, left }
+        let turns = templates.iter().map(|_| Turn::default()).collect();
+        let more = templates.iter().map(|_| VecDeque::new()).collect();
+        Self { templates, turns, more, next: 0, left }
     }
 
     /// Asks for the line of each key.
     pub(crate) fn enter_lines(&mut self, mut line_of: impl FnMut(&Bytes) -> LineId) {
-        for template in &mut self.templates {
-            template.line = template.message.key.as_ref().map(&mut line_of);
+        for (template, turn) in self.templates.iter().zip(&mut self.turns) {
+            turn.line = template.key.as_ref().map(&mut line_of);
         }
     }
 
     /// The line of a template's key, where there is order.
     pub(crate) fn line(&self, template: u32) -> Option<LineId> {
-        self.templates.get(template as usize)?.line
+        self.turns.get(template as usize)?.line
     }
 
     /// All lines that its templates name.
     pub(crate) fn lines(&self) -> impl Iterator<Item = LineId> {
-        self.templates.iter().filter_map(|template| template.line)
+        self.turns.iter().filter_map(|turn| turn.line)
     }
 
     pub(crate) fn left(&self) -> u64 {
@@ -81,7 +75,7 @@ impl Replay {
     /// How large the next message is.
     pub(crate) fn next_size(&self) -> usize {
         let i = (self.next % self.templates.len().max(1) as u64) as usize;
-        self.templates.get(i).map_or(0, |template| template.message.size())
+        self.templates.get(i).map_or(0, Message::size)
     }
 
     /// The next message, and its template; `None` once all are made.
@@ -90,8 +84,7 @@ impl Replay {
         let id = self.next.into();
         let i = (self.next % self.templates.len() as u64) as u32;
         self.next += 1;
-        let template = &mut self.templates[i as usize];
-        if let Some(mut spent) = template.take_spent()
+        if let Some(mut spent) = self.take_spent(i)
             && let Some(message) = Arc::get_mut(&mut spent)
         {
             // All else is as the template has it: nothing here changes it.
@@ -100,17 +93,32 @@ impl Replay {
             message.history = History::new();
             return Some((spent, i));
         }
-        let message = Message { id, deliveries: Some(1), ..template.message.clone() };
-        Some((Arc::new(message), i))
+        let template = self.templates[i as usize].clone();
+        Some((Arc::new(Message { id, deliveries: Some(1), ..template }), i))
+    }
+
+    fn take_spent(&mut self, template: u32) -> Option<Arc<Message>> {
+        let turn = &mut self.turns[template as usize];
+        let spent = turn.spent.take()?;
+        if turn.has_more {
+            let more = &mut self.more[template as usize];
+            turn.spent = more.pop_front();
+            turn.has_more = !more.is_empty();
+        }
+        Some(spent)
     }
 
     /// Takes back a message that is done.
     pub(crate) fn spend(&mut self, message: Arc<Message>, template: u32) {
-        let Some(template) = self.templates.get_mut(template as usize) else { return };
-        if template.spent.is_none() {
-            template.spent = Some(message);
-        } else if template.more.len() < SPENT {
-            template.more.push_back(message);
+        let Some(turn) = self.turns.get_mut(template as usize) else { return };
+        if turn.spent.is_none() {
+            turn.spent = Some(message);
+            return;
+        }
+        let more = &mut self.more[template as usize];
+        if more.len() < SPENT {
+            more.push_back(message);
+            turn.has_more = true;
         }
     }
 }

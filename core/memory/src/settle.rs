@@ -84,7 +84,7 @@ impl State {
             let line = self.lines.at(id);
             let owned = line.owner.is_some();
             line.free_if_done();
-            if line.waiting.is_empty() {
+            if line.is_empty() {
                 self.lines.tidy(id);
             } else if !(owned && line.owner.is_some()) {
                 // In lanes, who owns the line has been offered its next message when it took this one.

@@ -173,8 +173,8 @@ impl State {
         }
         if let Some(id) = line {
             let line = self.lines.at(id);
-            line.waiting.enter((slot, seq));
-            if line.waiting.first() == Some((slot, seq)) {
+            line.enter((slot, seq));
+            if line.first() == Some((slot, seq)) {
                 self.promote(id);
             }
         } else if !delayed {
@@ -196,7 +196,7 @@ impl State {
 
     fn make_ready(&mut self, token: Token, owner: Option<WorkerId>) {
         self.news = true;
-        if let Some(worker) = owner.and_then(|owner| self.workers.get_mut(owner)?.as_mut()) {
+        if let Some(worker) = owner.and_then(|owner| self.worker(owner)) {
             return worker.own.push_back(token);
         }
         let again = self.table.get(token.0).is_some_and(|entry| entry.message.deliveries > Some(1));

@@ -17,7 +17,7 @@ pub struct MemoryReceipt {
 }
 
 /// Which worker; never used again.
-pub(crate) type WorkerId = usize;
+pub(crate) type WorkerId = u32;
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::{lines::Token, state::State, table::WorkerId};
 use forebay_contract::{Scope, SourceEvent};
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 use tokio::time::Instant;
 
 /// An open source, as the queue knows it.
@@ -23,8 +23,9 @@ pub(crate) struct Worker {
 impl State {
     pub(crate) fn open(&mut self) -> WorkerId {
         let scope = self.new_scope();
+        let id = self.worker_ids().end;
         self.workers.push(Some(Worker { scope, ..Worker::default() }));
-        self.workers.len() - 1
+        id
     }
 
     fn new_scope(&mut self) -> Scope {
@@ -33,13 +34,18 @@ impl State {
     }
 
     pub(crate) fn worker(&mut self, id: WorkerId) -> Option<&mut Worker> {
-        self.workers.get_mut(id)?.as_mut()
+        self.workers.get_mut(id as usize)?.as_mut()
+    }
+
+    /// All that there ever were.
+    pub(crate) fn worker_ids(&self) -> Range<WorkerId> {
+        0..WorkerId::try_from(self.workers.len()).expect("nobody opens four billion sources")
     }
 
     /// Takes leave: whatever the worker still holds goes back at once.
     pub(crate) fn close(&mut self, id: WorkerId, now: Instant) {
         if self.worker(id).is_some() {
-            self.workers[id] = None;
+            self.workers[id as usize] = None;
             self.take_back(id, now);
             self.news = true;
         }
@@ -52,14 +58,14 @@ impl State {
             return self.close(id, now);
         }
         if self.worker(id).is_some() {
-            self.workers[id] = None;
+            self.workers[id as usize] = None;
             self.free_lines(id);
         }
     }
 
     /// Cuts every connection for a moment.
     pub(crate) fn sever(&mut self, now: Instant) {
-        for id in 0..self.workers.len() {
+        for id in self.worker_ids() {
             self.tell(id, SourceEvent::Down("the connection was cut".to_owned()));
             self.lose_scope(id, now);
             self.tell(id, SourceEvent::Up);
@@ -76,7 +82,7 @@ impl State {
     }
 
     pub(crate) fn end_revocations(&mut self, now: Instant) {
-        for id in 0..self.workers.len() {
+        for id in self.worker_ids() {
             let revoked_at = self.worker(id).and_then(|worker| worker.revoked_at);
             if revoked_at.is_some_and(|at| at <= now) {
                 self.lose_scope(id, now);
@@ -112,7 +118,7 @@ impl State {
     fn free_lines(&mut self, id: WorkerId) {
         for line_id in self.lines.owned_by(id) {
             let line = self.lines.at(line_id);
-            line.returned.clear();
+            line.forget_returned();
             line.free_if_done();
             self.promote(line_id);
         }
