@@ -1,15 +1,22 @@
 //! The last step of a message's path: verdicts go to the source, in batches of what is ready.
 //!
-//! One task per worker. While the source is busy with one batch, the next gathers by itself, so the
-//! batches grow just as the load does and no timer is needed. What the broker could not take for the
+//! One per worker, in the pump's task. While the source is busy with one batch, the next gathers by
+//! itself, so the batches grow just as the load does and no timer is needed. What the broker could not take for the
 //! moment is settled again, with backoff, ahead of what came later; no attempt is charged for that.
 //! A message's room in the window is given back only here.
 
 use crate::{backoff::Backoff, keeper::Keeper, stats::Stats, verdict::comes_back, window::Window};
 use forebay_contract::{Message, Scope, SettleError, Settlement, Source, Verdict};
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, watch},
+    task::coop::unconstrained,
     time::Instant,
 };
 
@@ -214,6 +221,48 @@ impl<S: Source> Settler<S> {
             biased;
             () = time_is_up(&mut self.give_up_at) => false,
             () = tokio::time::sleep(pause) => true,
+        }
+    }
+}
+
+/// A settler at work, wherever its pump is.
+///
+/// Both are one task: what the pump has just judged is still in the caches of the processor that
+/// settles it, and is back there when its slots are filled again. As two tasks on two threads they
+/// cost more, by processor time and by the clock.
+pub(crate) struct Settling {
+    run: Pin<Box<dyn Future<Output = usize> + Send>>,
+    /// How many verdicts could not be delivered, once it has ended.
+    ended: Option<usize>,
+}
+
+impl Settling {
+    pub(crate) fn new<S: Source>(settler: Settler<S>) -> Self {
+        // It has its turn after the pump, which uses up the task's budget when there is much to do.
+        Self { run: Box::pin(unconstrained(settler.run())), ended: None }
+    }
+
+    /// Goes on settling while `pump` runs.
+    pub(crate) async fn beside<T>(mut self, pump: impl Future<Output = T>) -> (T, Self) {
+        let mut pump = pin!(pump);
+        let ended = poll_fn(|context| {
+            let ended = pump.as_mut().poll(context);
+            if ended.is_pending() && self.ended.is_none() {
+                if let Poll::Ready(lost) = self.run.as_mut().poll(context) {
+                    self.ended = Some(lost);
+                }
+            }
+            ended
+        });
+        let ended = ended.await;
+        (ended, self)
+    }
+
+    /// Settles what is left, after the pump.
+    pub(crate) async fn rest(self) -> usize {
+        match self.ended {
+            Some(lost) => lost,
+            None => self.run.await,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     control::{Request, Shared, WorkerPhase},
     keeper::{Keeper, keep},
     pump::{Leavings, Parts, Pump, Settings, aside},
-    settler::Settler,
+    settler::{Settler, Settling},
     signals::Signals,
     window::Window,
 };
@@ -112,12 +112,11 @@ impl<S: Source, I: Invoke> Worker<S, I> {
         // Tasks that end with this future: a worker that is dropped stops working.
         let mut keepers = JoinSet::new();
         keepers.spawn(keep(keeper, source.clone(), stats));
-        let mut settlers = JoinSet::new();
-        settlers.spawn(settler.run());
         // The pump has no handler in it that could panic; a panic here is a defect, passed on.
-        let Leavings { error, counts, deadline, running } = aside::run(pump).await;
-        // Its end of the channel is gone with it, so the settler ends when all is settled.
-        let unsettled = joined(&mut settlers).await;
+        let (leavings, settling) = aside::run(pump, Settling::new(settler)).await;
+        let Leavings { error, counts, deadline, running } = leavings;
+        // The pump's end of the channel is gone with it, so the settler ends when all is settled.
+        let unsettled = settling.rest().await;
         keepers.abort_all();
         let left =
             deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));

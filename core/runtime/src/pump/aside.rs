@@ -10,7 +10,7 @@
 //! A runtime with one thread has no other place to go, and a hog holds up everything there.
 
 use super::{Leavings, Pump};
-use crate::{Invoke, worker::joined};
+use crate::{Invoke, settler::Settling, worker::joined};
 use forebay_contract::Source;
 use std::thread;
 use tokio::{
@@ -56,21 +56,24 @@ pub(crate) enum Run<P> {
     Moves(P),
 }
 
-/// Runs a pump until its drain is over, wherever it is to run. A worker that is dropped stops its
-/// pump.
-pub(crate) async fn run<S: Source, I: Invoke>(mut pump: Pump<S, I>) -> Leavings {
+/// Runs a pump until its drain is over, wherever it is to run, with the settler beside it. A worker
+/// that is dropped stops both.
+pub(crate) async fn run<S: Source, I: Invoke>(
+    mut pump: Pump<S, I>,
+    mut settling: Settling,
+) -> (Leavings, Settling) {
     loop {
         let ended = match pump.place {
-            Place::Aside => aside(pump).await,
+            Place::Aside => aside(pump, settling).await,
             Place::Fixed | Place::Home => {
                 let mut task = JoinSet::new();
-                task.spawn(pump.run());
+                task.spawn(settling.beside(pump.run()));
                 joined(&mut task).await
             }
         };
-        pump = match ended {
-            Run::Over(leavings) => return leavings,
-            Run::Moves(pump) => pump,
+        (pump, settling) = match ended {
+            (Run::Over(leavings), settling) => return (leavings, settling),
+            (Run::Moves(pump), settling) => (pump, settling),
         };
         pump.place = match pump.place {
             Place::Home => Place::Aside,
@@ -82,20 +85,23 @@ pub(crate) async fn run<S: Source, I: Invoke>(mut pump: Pump<S, I>) -> Leavings 
 }
 
 /// Runs a pump on a thread of its own; at home, and for good, if the system gives no thread.
-async fn aside<S: Source, I: Invoke>(mut pump: Pump<S, I>) -> Run<Pump<S, I>> {
+async fn aside<S: Source, I: Invoke>(
+    mut pump: Pump<S, I>,
+    settling: Settling,
+) -> (Run<Pump<S, I>>, Settling) {
     let runtime = Handle::current();
-    let (give, given) = oneshot::channel::<Pump<S, I>>();
+    let (give, given) = oneshot::channel::<(Pump<S, I>, Settling)>();
     let (give_back, back) = oneshot::channel();
     // Goes when this future does, and the pump with it.
     let (_leash, leash) = oneshot::channel::<()>();
     let thread = thread::Builder::new().name("forebay-pump".to_owned()).spawn(move || {
         let run = async {
-            let Ok(pump) = given.await else { return };
+            let Ok((pump, settling)) = given.await else { return };
             tokio::select! {
                 biased;
                 _ = leash => {}
                 // Nobody waits for a pump whose worker has been dropped.
-                run = pump.run() => drop(give_back.send(run)),
+                run = settling.beside(pump.run()) => drop(give_back.send(run)),
             }
         };
         runtime.block_on(run);
@@ -105,11 +111,11 @@ async fn aside<S: Source, I: Invoke>(mut pump: Pump<S, I>) -> Run<Pump<S, I>> {
         Err(error) => {
             tracing::warn!("no thread for the pump while handlers hog the processor: {error}");
             pump.place = Place::Fixed;
-            return Run::Moves(pump);
+            return (Run::Moves(pump), settling);
         }
     };
     // The thread waits for it.
-    let _ = give.send(pump);
+    let _ = give.send((pump, settling));
     match back.await {
         Ok(run) => run,
         Err(_) => match thread.join() {
