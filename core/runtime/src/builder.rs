@@ -8,6 +8,7 @@ use crate::{
     RunError, Worker,
     control::Shared,
     invoke::{Batched, Single},
+    observe::{Observed, Observer},
     pump::{Settings, orders_in_lanes},
     window::Window,
 };
@@ -40,6 +41,7 @@ pub struct Builder<S, D = Json, T = (), I = NoHandler> {
     ordered: bool,
     drain_timeout: Duration,
     park_max: Duration,
+    observed: Observed,
 }
 
 /// The limits of the gate that the worker gets if it is not given one.
@@ -75,6 +77,7 @@ impl<S: Source> Worker<S, NoHandler> {
             ordered: false,
             drain_timeout: Duration::from_secs(25),
             park_max: Duration::from_secs(30),
+            observed: Observed::default(),
         }
     }
 }
@@ -142,6 +145,7 @@ impl<S: Source, D, T> Builder<S, D, T, NoHandler> {
             ordered: self.ordered,
             drain_timeout: self.drain_timeout,
             park_max: self.park_max,
+            observed: self.observed,
         }
     }
 }
@@ -221,6 +225,12 @@ impl<S: Source, D, T, I> Builder<S, D, T, I> {
         self.park_max = park_max;
         self
     }
+
+    /// Who sees what the worker does, as it does it; nobody by default.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observed = Observed(Some(observer));
+        self
+    }
 }
 
 impl<S: Source, D, T, I: Invoke> Builder<S, D, T, I> {
@@ -262,6 +272,7 @@ impl<S: Source, D, T, I: Invoke> Builder<S, D, T, I> {
             gate,
             fuse: self.fuse,
             shared: Arc::new(Shared::new(self.name)),
+            observed: self.observed,
             window: Arc::new(Window::new(Want { messages, bytes })),
             requests: mpsc::unbounded_channel(),
         })

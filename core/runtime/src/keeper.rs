@@ -5,7 +5,7 @@
 //! lost, or has been held as long as the broker allows, the pump is told, and calls its handler off.
 //! A source without leases has a keeper that does nothing and costs nothing.
 
-use crate::{clock, stats::Stats};
+use crate::{clock, observe::Observed, stats::Stats};
 use forebay_contract::{Lease, LeaseError, LeaseTerms, Source};
 use forebay_policy::{LeaseBook, LeaseFate};
 use std::{
@@ -29,6 +29,7 @@ struct Leases<R> {
     /// Set off when the next renewal may have moved closer.
     nudge: Notify,
     lost: mpsc::UnboundedSender<u64>,
+    observed: Observed,
 }
 
 #[derive(Debug)]
@@ -39,7 +40,11 @@ struct Held<R> {
 
 impl<R: Clone + Send + Sync + 'static> Keeper<R> {
     /// A keeper for a source with these terms; tickets of lost leases go to `lost`.
-    pub(crate) fn new(terms: Option<LeaseTerms>, lost: mpsc::UnboundedSender<u64>) -> Self {
+    pub(crate) fn new(
+        terms: Option<LeaseTerms>,
+        lost: mpsc::UnboundedSender<u64>,
+        observed: Observed,
+    ) -> Self {
         Self(terms.map(|terms| Leases {
             length: terms.length,
             held: Mutex::new(Held {
@@ -48,6 +53,7 @@ impl<R: Clone + Send + Sync + 'static> Keeper<R> {
             }),
             nudge: Notify::new(),
             lost,
+            observed,
         }))
     }
 
@@ -133,6 +139,9 @@ impl<R: Clone> Leases<R> {
     /// Notes what the source answered.
     fn answered(&self, tickets: &[u64], results: Vec<Result<Lease, LeaseError>>, stats: &Stats) {
         let now = clock::now();
+        let extended = results.iter().filter(|result| result.is_ok()).count();
+        let failed = tickets.len().saturating_sub(extended);
+        self.observed.tell(|observer| observer.extended(extended, failed));
         let mut results = results.into_iter();
         let mut held = self.lock();
         for &ticket in tickets {

@@ -5,7 +5,14 @@
 //! moment is settled again, with backoff, ahead of what came later; no attempt is charged for that.
 //! A message's room in the window is given back only here.
 
-use crate::{backoff::Backoff, keeper::Keeper, stats::Stats, verdict::comes_back, window::Window};
+use crate::{
+    backoff::Backoff,
+    keeper::Keeper,
+    observe::{Observed, Settling},
+    stats::Stats,
+    verdict::comes_back,
+    window::Window,
+};
 use forebay_contract::{Message, Scope, SettleError, Settlement, Source, Verdict};
 use std::{
     future::{Future, poll_fn},
@@ -96,6 +103,7 @@ pub(crate) struct Settler<S: Source> {
     pub(crate) window: Arc<Window>,
     pub(crate) keeper: Arc<Keeper<S::Receipt>>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) observed: Observed,
     /// When to stop trying against a broker that is away; set by the drain.
     pub(crate) give_up_at: watch::Receiver<Option<Instant>>,
 }
@@ -148,7 +156,11 @@ impl<S: Source> Settler<S> {
 
     /// Settles all that is pending; leaves what is to be settled again.
     async fn settle(&self, pending: &mut Outbox<S::Receipt>) {
+        let begun = self.observed.is_on().then(Instant::now);
         let results = self.source.settle(&pending.settlements).await;
+        if let Some(begun) = begun {
+            self.tell(pending, &results, begun.elapsed());
+        }
         let (mut messages, mut bytes, mut acked) = (0, 0, 0);
         // Where each stands that is to be settled again.
         let mut again = Vec::new();
@@ -176,6 +188,23 @@ impl<S: Source> Settler<S> {
         if messages > 0 {
             self.window.give_back(messages, bytes);
         }
+    }
+
+    /// Tells the observer what the source answered, as far as it did.
+    fn tell<T>(
+        &self,
+        pending: &Outbox<S::Receipt>,
+        results: &[Result<T, SettleError>],
+        took: Duration,
+    ) {
+        let answered = pending.settlements.iter().zip(&pending.tickets).zip(results);
+        let mut batch = answered.map(|((settlement, ticket), result)| Settling {
+            hand_out: ticket.number,
+            message: &settlement.message,
+            verdict: &settlement.verdict,
+            error: result.as_ref().err(),
+        });
+        self.observed.tell(|observer| observer.settled(&mut batch, took));
     }
 
     /// Notes what the source answered. Returns whether that is the last word.

@@ -4,6 +4,7 @@ use crate::{
     Control, DrainReport, Gate, Invoke, RunError,
     control::{Request, Shared, WorkerPhase},
     keeper::{Keeper, keep},
+    observe::Observed,
     pump::{Leavings, Parts, Pump, Settings, aside},
     settler::{Settler, Settling},
     signals::Signals,
@@ -30,6 +31,7 @@ pub struct Worker<S: Source, I> {
     pub(crate) fuse: Fuse,
     pub(crate) in_lanes: bool,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) observed: Observed,
     pub(crate) window: Arc<Window>,
     pub(crate) requests: (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Request>),
 }
@@ -74,12 +76,13 @@ impl<S: Source, I: Invoke> Worker<S, I> {
     pub async fn run_until_drained(self) -> Result<DrainReport, RunError> {
         let source = Arc::new(self.source);
         let stats = self.shared.stats.clone();
+        let observed = self.observed;
         let (lost_tx, lost) = mpsc::unbounded_channel();
         let (settler_tx, inbox) = mpsc::unbounded_channel();
         let (empties_tx, empties) = mpsc::unbounded_channel();
         let (gone_tx, gone) = mpsc::unbounded_channel();
         let (give_up_tx, give_up_at) = watch::channel(None);
-        let keeper = Arc::new(Keeper::new(source.capabilities().lease, lost_tx));
+        let keeper = Arc::new(Keeper::new(source.capabilities().lease, lost_tx, observed.clone()));
         let window = self.window;
         let settler = Settler {
             source: source.clone(),
@@ -89,6 +92,7 @@ impl<S: Source, I: Invoke> Worker<S, I> {
             window: window.clone(),
             keeper: keeper.clone(),
             stats: stats.clone(),
+            observed: observed.clone(),
             give_up_at,
         };
         let pump = Pump::new(Parts {
@@ -104,6 +108,7 @@ impl<S: Source, I: Invoke> Worker<S, I> {
             gate: self.gate,
             fuse: self.fuse,
             in_lanes: self.in_lanes,
+            observed: observed.clone(),
             settler: settler_tx,
             empties,
             give_up_at: give_up_tx,
@@ -124,6 +129,7 @@ impl<S: Source, I: Invoke> Worker<S, I> {
         let report = DrainReport::between(counts, self.shared.stats.read(), running + unsettled);
         let closed = tokio::time::timeout(left, source.close(left)).await;
         self.shared.enter(WorkerPhase::Stopped);
+        observed.tell(|observer| observer.entered(WorkerPhase::Stopped));
         if let Ok(Err(error)) = closed {
             tracing::warn!("the source did not close cleanly: {error}");
         }

@@ -10,11 +10,12 @@
 //! they took on average, and a handler's deadline counts from the look before it. It is early then,
 //! by a tenth of a millisecond, or by what the first hog in a long time took; it is never late.
 
-use super::{Ended, Finished, Held, Pump, Running, Unit};
+use super::{Ended, Finished, Follower, Held, Pump, Running, Unit};
 use crate::{
     Cancellation, Invoke, clock,
     invoke::{Called, poll_caught},
     job::Context,
+    observe::{Ending, Starting, within},
     verdict::Outcome,
 };
 use forebay_contract::Source;
@@ -24,6 +25,7 @@ use std::{
     future::{Future, poll_fn},
     mem,
     pin::Pin,
+    slice,
     task::{Poll, Waker},
     time::Duration,
 };
@@ -80,22 +82,23 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             let Some((lane, mut held)) = self.lanes.pop() else { break };
             held.lane = Some(lane);
             permits -= 1;
+            let mut follower = self.follow(slice::from_ref(&held), round.at);
             let context = self.context(&held, round.at);
             let handler = handle.take().unwrap_or_else(|| self.invoke.clone());
             let call = put(&mut place, || handler.invoke(context));
             let inline = self.hogs.allow(round.at);
             if inline {
                 round.polls += 1;
-                match poll_once(call.as_mut()) {
+                match within(&mut follower, || poll_once(call.as_mut())) {
                     Ok(Poll::Ready((handler, outcome))) => {
                         handle = Some(handler);
-                        self.ended(held, outcome, round);
+                        self.ended(held, outcome, follower, round);
                         continue;
                     }
                     Ok(Poll::Pending) => {}
                     Err(panicked) => {
                         place = None;
-                        self.ended(held, panicked, round);
+                        self.ended(held, panicked, follower, round);
                         continue;
                     }
                 }
@@ -104,7 +107,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             self.look(round);
             if let Some(call) = place.take() {
                 let call = async move { Called::One(call.await.1) };
-                self.spawn(smallvec![held], inline, started_at, round.generation, call);
+                let call = Call { call, follower, polled: inline };
+                self.spawn(smallvec![held], started_at, round.generation, call);
             }
         }
         self.look(round);
@@ -113,7 +117,16 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     /// A call has ended in its first poll.
     #[inline]
-    fn ended(&mut self, held: Held<S::Receipt>, outcome: Outcome, round: &mut Round) {
+    fn ended(
+        &mut self,
+        held: Held<S::Receipt>,
+        outcome: Outcome,
+        follower: Follower,
+        round: &mut Round,
+    ) {
+        if let Some(follower) = follower {
+            follower.ended(Ending::of(&outcome));
+        }
         self.renew_cancellation();
         if matches!(outcome, Outcome::Done) {
             self.done(held);
@@ -129,24 +142,44 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     /// Calls the handler for a batch, or for a message that is to run alone.
     pub(super) fn call_batch(&mut self, unit: Unit<S::Receipt>, round: &mut Round) {
+        let mut follower = self.follow(&unit, round.at);
         let contexts = unit.iter().map(|held| self.context(held, round.at)).collect();
         let mut call = Box::pin(self.invoke.clone().invoke_batch(contexts));
         let started = round.at;
         if self.hogs.allow(round.at) {
             round.polls += 1;
-            let polled = poll_once(call.as_mut());
+            let polled = within(&mut follower, || poll_once(call.as_mut()));
             let took = self.look(round);
             let called = match polled {
                 Ok(Poll::Ready(called)) => called,
                 Err(panicked) => Called::Together(panicked),
                 Ok(Poll::Pending) => {
-                    return self.spawn(unit, true, started, round.generation, call);
+                    let call = Call { call, follower, polled: true };
+                    return self.spawn(unit, started, round.generation, call);
                 }
             };
             self.renew_cancellation();
+            if let Some(follower) = follower {
+                follower.ended(Ending::of_call(&called));
+            }
             return self.finish(unit, called, took, round.generation);
         }
-        self.spawn(unit, false, started, round.generation, call);
+        let call = Call { call, follower, polled: false };
+        self.spawn(unit, started, round.generation, call);
+    }
+
+    /// What follows the call that is about to be made, if the observer wants to.
+    #[inline]
+    fn follow(&self, unit: &[Held<S::Receipt>], at: Instant) -> Follower {
+        let observer = self.observed.0.as_deref()?;
+        let at = clock::moment(at);
+        match unit {
+            [held] => observer.starting(&[starting(held, at)]),
+            unit => {
+                let unit: Vec<_> = unit.iter().map(|held| starting(held, at)).collect();
+                observer.starting(&unit)
+            }
+        }
     }
 
     #[inline]
@@ -180,19 +213,17 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         if calls > 0 {
             let (signal, generation) = (Signal::Success(each), round.generation);
             self.signals.push(Ended { signal, generation, calls });
+            self.observed.tell(|observer| {
+                observer.called(calls, Ending::Done, each);
+                observer.handled(calls, Ending::Done);
+            });
         }
         each
     }
 
-    /// Lets a call go on as a task. `polled`: it has been polled, and waits.
-    fn spawn<F>(
-        &mut self,
-        unit: Unit<S::Receipt>,
-        polled: bool,
-        at: Instant,
-        generation: u64,
-        call: F,
-    ) where
+    /// Lets a call go on as a task.
+    fn spawn<F>(&mut self, unit: Unit<S::Receipt>, at: Instant, generation: u64, call: Call<F>)
+    where
         F: Future<Output = Called> + Send + 'static,
     {
         let cancellation = mem::take(&mut self.cancellation);
@@ -200,9 +231,18 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let finished = self.finished_tx.clone();
         let report = Report { slot: entry.key(), finished, first_poll: None, sent: false };
         let timeout = self.settings.timeout.map(|timeout| (at + timeout, timeout));
-        let task = tokio::spawn(supervise(call, polled, timeout, cancellation.clone(), report));
+        let task = tokio::spawn(supervise(call, timeout, cancellation.clone(), report));
         let (started, task) = (clock::moment(at), task.abort_handle());
         entry.insert(Running { unit, started, generation, cancellation, lost: false, task });
+    }
+}
+
+fn starting<R>(held: &Held<R>, at: Moment) -> Starting<'_> {
+    Starting {
+        hand_out: held.ticket,
+        message: &held.message,
+        // The ticket says when it came.
+        waited: at.since(Moment::from_nanos(held.ticket)),
     }
 }
 
@@ -226,16 +266,25 @@ fn poll_once<F: Future>(call: Pin<&mut F>) -> Result<Poll<F::Output>, Outcome> {
     poll_caught(call, &mut std::task::Context::from_waker(Waker::noop()))
 }
 
+/// A call on its way to a task of its own.
+struct Call<F> {
+    call: F,
+    follower: Follower,
+    /// It has been polled, and waits.
+    polled: bool,
+}
+
 /// A call in a task of its own: within its time, and until it is called off.
 async fn supervise(
-    call: impl Future<Output = Called>,
-    mut polled: bool,
+    Call { call, mut follower, mut polled }: Call<impl Future<Output = Called>>,
     timeout: Option<(Instant, Duration)>,
     cancellation: Cancellation,
     mut report: Report,
 ) {
     let mut call = std::pin::pin!(call);
-    let mut poll = |cx: &mut std::task::Context<'_>| match poll_caught(call.as_mut(), cx) {
+    let mut poll = |cx: &mut std::task::Context<'_>| match within(&mut follower, || {
+        poll_caught(call.as_mut(), cx)
+    }) {
         Ok(polled) => polled,
         Err(panicked) => Poll::Ready(Called::Together(panicked)),
     };
@@ -255,6 +304,9 @@ async fn supervise(
         limit = overdue(timeout) => Called::Together(Outcome::TimedOut(limit)),
         () = called_off(&cancellation) => Called::Together(Outcome::Cancelled),
     };
+    if let Some(follower) = follower {
+        follower.ended(Ending::of_call(&called));
+    }
     report.first_poll = first;
     report.send(called);
 }

@@ -95,8 +95,13 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         self.drain_step(now)
     }
 
+    fn enter(&self, phase: WorkerPhase) {
+        self.shared.enter(phase);
+        self.observed.tell(|observer| observer.entered(phase));
+    }
+
     fn enter_draining(&mut self) {
-        self.shared.enter(WorkerPhase::Draining);
+        self.enter(WorkerPhase::Draining);
         let give_up = clock::instant(self.drain.lifecycle.last_deadline());
         self.drain.give_up_at.send_replace(give_up);
         let mut parked = self.unstarted();
@@ -113,7 +118,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         if self.drain.may_start() {
             return;
         }
-        self.shared.enter(WorkerPhase::Cancelling);
+        self.enter(WorkerPhase::Cancelling);
         let give_up = clock::instant(self.drain.lifecycle.last_deadline());
         self.drain.give_up_at.send_replace(give_up);
         tracing::warn!(

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Invoke, clock,
     invoke::Called,
+    observe::Ending,
     settler::{Gone, Ticket},
     verdict::{Judgement, Outcome, comes_back, judge},
 };
@@ -48,6 +49,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         took: Duration,
         generation: u64,
     ) {
+        self.observed.tell(|observer| observer.called(1, Ending::of_call(&called), took));
         let outcomes = match called {
             Called::One(outcome) => return self.finish_one(unit, outcome, took, generation),
             Called::Together(outcome) if unit.len() == 1 => {
@@ -100,6 +102,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     }
 
     fn conclude(&mut self, held: Held<S::Receipt>, outcome: Outcome, took: Duration) -> Signal {
+        self.observed.tell(|observer| observer.handled(1, Ending::of(&outcome)));
         // The common case, without the wall clock and a random number that only failures need.
         if matches!(outcome, Outcome::Done) {
             self.done(held);

@@ -1,7 +1,7 @@
 //! Taking in: how much may be received now, and where what arrives goes.
 
 use super::{Held, Pump, Unit, caution::Caution};
-use crate::{Invoke, clock};
+use crate::{InHand, Invoke, clock};
 use forebay_contract::{
     Capabilities, DeadReason, Delivery, FailureKind, FailureNote, Scope, Source, SourceError,
     SourceEvent, Verdict, Want,
@@ -63,6 +63,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             bytes += delivery.message.size();
             suspects |= delivery.message.interrupted > 0;
         }
+        if self.observed.is_on() {
+            self.tell_received(&inbox);
+        }
         self.window.take(inbox.len(), bytes);
         self.shared.stats.received.add(inbox.len() as u64);
         let tickets = self.next_ticket..;
@@ -78,6 +81,20 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             }
         }
         self.inbox = inbox;
+    }
+
+    /// Tells the observer, and lets the tickets say when their messages came: they are numbered on
+    /// from the nanosecond that it is, so that how long a message waits needs no place in memory.
+    fn tell_received(&mut self, inbox: &[Delivery<S::Receipt>]) {
+        let now = clock::now();
+        self.next_ticket = self.next_ticket.max(now.as_nanos());
+        let waited = now.since(self.waits_since);
+        let first = self.next_ticket;
+        let mut messages = inbox.iter().enumerate().map(|(nth, delivery)| InHand {
+            hand_out: first + nth as u64,
+            message: &delivery.message,
+        });
+        self.observed.tell(|observer| observer.received(&mut messages, waited));
     }
 
     fn park(&mut self, held: Held<S::Receipt>) {
@@ -196,6 +213,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let bytes = messages.iter().map(|held| held.message.size()).sum();
         self.keeper.forget(messages.iter().map(|held| held.ticket));
         for held in messages {
+            self.observed.tell(|observer| observer.forgotten(held.ticket));
             if let Some(lane) = held.lane {
                 self.lanes.done(lane, After::Next, clock::now);
             }

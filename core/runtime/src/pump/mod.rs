@@ -35,6 +35,7 @@ use crate::{
     gate::{Ended, Gate},
     invoke::Called,
     keeper::Keeper,
+    observe::{Follower, Observed},
     settler::{Gone, Outbox},
     window::Window,
 };
@@ -125,6 +126,9 @@ pub(crate) struct Pump<S: Source, I> {
     gate: Gate,
     gate_changed: watch::Receiver<u64>,
     fuse: Fuse,
+    observed: Observed,
+    /// Since when the loop has waited for anything to happen.
+    waits_since: Moment,
 
     /// Whether the lanes look at keys.
     keyed: bool,
@@ -183,6 +187,7 @@ pub(crate) struct Parts<S: Source, I> {
     pub(crate) gate: Gate,
     pub(crate) fuse: Fuse,
     pub(crate) in_lanes: bool,
+    pub(crate) observed: Observed,
     pub(crate) settler: mpsc::UnboundedSender<Outbox<S::Receipt>>,
     pub(crate) empties: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
     pub(crate) give_up_at: watch::Sender<Option<Instant>>,
@@ -211,6 +216,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             gone: parts.gone,
             gate: parts.gate,
             fuse: parts.fuse,
+            observed: parts.observed,
+            waits_since: Moment::ZERO,
             keyed: parts.in_lanes,
             lanes,
             forming: Unit::new(),
@@ -282,6 +289,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// in what is there, and does not wait.
     async fn wait(&mut self, more: bool) {
         let now = clock::now();
+        self.waits_since = now;
         let want = self.want(now);
         let timer = clock::instant(self.next_timer(now));
         tokio::select! {

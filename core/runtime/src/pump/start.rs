@@ -148,6 +148,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             let again_at = fuse.again_at.min(granted.again_at);
             self.gate_again_at = self.gate_again_at.min(again_at);
             self.refused = true;
+            self.observed.tell(|observer| observer.refused(want - granted.granted));
         }
         (granted.granted as usize, generation)
     }
