@@ -5,6 +5,7 @@
 //! demo/*     `forebay demo`: a measured burst, with its books checked
 //! config/*   one TOML file, checked whole before anything is opened
 //! assemble   from a config to the runtime's worker
+//! admin/*    the port at which a worker is looked at
 //! bridge     what `forebay bridge` does with a message
 //! brokers/*  the one place that knows which brokers there are
 //! handlers/* what a config can do with a message: http, command, sqlite, stdout
@@ -15,6 +16,7 @@
 #[cfg(not(any(feature = "embedded", feature = "kafka", feature = "rabbitmq", feature = "sqs")))]
 compile_error!("choose a broker at least: --features embedded, kafka, rabbitmq or sqs");
 
+mod admin;
 mod assemble;
 mod bridge;
 mod brokers;

@@ -7,7 +7,7 @@ use crate::{
 };
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 use tokio::sync::mpsc;
 
@@ -20,6 +20,8 @@ pub(crate) enum Request {
     ResetFuse,
     /// Something has changed: look again.
     Look,
+    /// Give a sign of life.
+    Ping,
 }
 
 /// What a worker and its controls both see.
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     paused: AtomicBool,
     fuse_blown: AtomicBool,
+    away: AtomicBool,
+    beats: AtomicU64,
     running: AtomicUsize,
     phase: AtomicU8,
 }
@@ -54,6 +58,8 @@ impl Shared {
             stats: Arc::default(),
             paused: AtomicBool::new(false),
             fuse_blown: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+            beats: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             phase: AtomicU8::new(0),
         }
@@ -65,6 +71,14 @@ impl Shared {
 
     pub(crate) fn fuse_is(&self, blown: bool) {
         self.fuse_blown.store(blown, Ordering::Release);
+    }
+
+    pub(crate) fn broker_is_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
+    }
+
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn running(&self, calls: usize) {
@@ -95,6 +109,15 @@ pub struct Status {
     pub paused: bool,
     /// Whether the dead-letter fuse has blown: nearly nothing succeeds, and messages are kept.
     pub fuse_blown: bool,
+    /// Whether the broker is away, as its source says: between [`SourceEvent::Down`] and
+    /// [`SourceEvent::Up`], or until a message comes. Not every source can tell; what fails is in
+    /// the counts.
+    ///
+    /// [`SourceEvent::Down`]: crate::SourceEvent::Down
+    /// [`SourceEvent::Up`]: crate::SourceEvent::Up
+    pub away: bool,
+    /// How many times it has answered [`Control::ping`].
+    pub beats: u64,
     /// What it has counted since it started.
     pub counts: Counts,
     /// Messages received and not settled.
@@ -122,6 +145,8 @@ impl Control {
             phase: self.shared.phase(),
             paused: self.shared.is_paused(),
             fuse_blown: self.shared.fuse_blown.load(Ordering::Acquire),
+            away: self.shared.away.load(Ordering::Acquire),
+            beats: self.shared.beats.load(Ordering::Acquire),
             counts: self.shared.stats.read(),
             in_hand: self.window.used(),
             running: self.shared.running.load(Ordering::Relaxed),
@@ -138,6 +163,12 @@ impl Control {
     /// Goes on after [`Control::pause`].
     pub fn resume(&self) {
         self.set_paused(false);
+    }
+
+    /// Asks for a sign of life: [`Status::beats`] grows when the worker's loop comes round to it. A loop
+    /// that does not is stuck. Until it does, asking again is for nothing.
+    pub fn ping(&self) {
+        self.request(Request::Ping);
     }
 
     /// Drains the worker, as SIGTERM does. Called again, it hurries: what runs is called off; a

@@ -49,9 +49,10 @@ impl Bridging {
         assemble::check(&settings, &queue)?;
         let bridge = Bridge::new(sink.create().await?.sink());
         tracing::info!(from = settings.source.describe(), to = sink.describe(), "bridging");
+        let running = Running::new(&settings, &queue, false).await?;
         let batch = settings.worker.batch.map_or(BatchOptions::of(1), assemble::options);
         let builder = assemble::builder(&settings, queue.source().await?)?;
         let worker = assemble::build(&settings, builder.batch_handler(batch, bridge))?;
-        Running { name: settings.name(), queue: &queue, prints: false }.start(worker).await
+        running.start(worker).await
     }
 }

@@ -8,6 +8,7 @@ mod depth;
 mod init;
 mod queue;
 mod run;
+mod scale;
 mod send;
 
 #[cfg(feature = "embedded")]
@@ -47,6 +48,7 @@ enum Command {
     #[cfg(feature = "embedded")]
     Demo(Box<Demo>),
     Run(run::Run),
+    Scale(scale::Scale),
     Bridge(bridge::Bridging),
     Check(check::Check),
     Init(init::Init),
@@ -66,6 +68,7 @@ pub(crate) fn main() -> Result<(), CliError> {
         #[cfg(feature = "embedded")]
         Some(Command::Demo(demo)) => block_on(demo.execute()),
         Some(Command::Run(run)) => block_on(run.execute()),
+        Some(Command::Scale(scale)) => block_on(scale.execute()),
         Some(Command::Bridge(bridge)) => block_on(bridge.execute()),
         Some(Command::Check(check)) => block_on(check.execute()),
         Some(Command::Send(send)) => block_on(send.execute()),

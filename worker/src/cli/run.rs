@@ -1,9 +1,10 @@
 //! `forebay run`: handles messages until SIGTERM, then drains.
 
 use crate::{
+    admin::{self, Admin, Bound},
     assemble::{self, Start},
     brokers::Queue,
-    config::{Config, HandlerConfig},
+    config::{Config, HandlerConfig, Settings},
     error::CliError,
     handlers::Handlers,
     logging, status, terminal,
@@ -43,7 +44,7 @@ impl Run {
         let queue = settings.source.create().await?;
         assemble::check(&settings, &queue)?;
         let prints = matches!(handler, HandlerConfig::Stdout(_));
-        let running = Running { name: settings.name(), queue: &queue, prints };
+        let running = Running::new(&settings, &queue, prints).await?;
         let source = queue.source().await?;
         assemble::with_handlers(&settings, source, handlers, running).await
     }
@@ -51,18 +52,45 @@ impl Run {
 
 /// Runs the worker, and reports on it meanwhile.
 pub(super) struct Running<'a> {
-    pub(super) name: &'a str,
-    pub(super) queue: &'a Queue,
+    settings: &'a Settings,
+    queue: &'a Queue,
     /// The handler writes to standard output.
-    pub(super) prints: bool,
+    prints: bool,
+    /// Where it is looked at meanwhile.
+    admin: Option<Bound>,
+}
+
+impl<'a> Running<'a> {
+    /// Gets ready, which takes the admin port: one that others have is found out before a message is
+    /// taken.
+    ///
+    /// # Errors
+    /// When the admin port cannot be had.
+    pub(super) async fn new(
+        settings: &'a Settings,
+        queue: &'a Queue,
+        prints: bool,
+    ) -> Result<Self, CliError> {
+        let admin = match &settings.admin {
+            Some(config) => Some(Bound::to(config, &settings.lines).await?),
+            None => None,
+        };
+        Ok(Self { settings, queue, prints, admin })
+    }
 }
 
 impl Start for Running<'_> {
     async fn start<I: Invoke>(self, worker: Worker<AnySource, I>) -> Result<(), CliError> {
-        tracing::info!(worker = self.name, "taking messages");
+        let name = self.settings.name();
+        tracing::info!(worker = name, "taking messages");
         let control = worker.control();
+        // Ends when this does: it answers throughout the drain.
+        let _served = self.admin.map(|bound| {
+            let admin = Admin::new(bound.config(), self.queue.clone(), Some(control.clone()));
+            admin::start(bound, admin, self.settings.scale.clone())
+        });
         let report =
-            status::report(self.name, control.clone(), self.queue, status::is_live(self.prints));
+            status::report(name, control.clone(), self.queue, status::is_live(self.prints));
         let ended = tokio::select! {
             ended = worker.run() => ended,
             never = report => match never {},

@@ -1,10 +1,10 @@
 //! The config of a bridge: a source, a sink, and everything of a worker but the handler.
 
 use super::{
-    Batch, Concurrency, Settings,
+    Batch, Concurrency, Settings, admin,
     document::Document,
     error::ConfigError,
-    hints, log, read, retry,
+    hints, log, read, retry, scale,
     worker::{self, Usual},
 };
 use crate::brokers::{QueueConfig, RawQueue, WorkerHints};
@@ -45,6 +45,9 @@ struct RawBridge {
     breaker: retry::RawBreaker,
     #[serde(default)]
     log: log::RawLog,
+    admin: Option<admin::RawAdmin>,
+    #[serde(default)]
+    scale: scale::RawScale,
 }
 
 impl BridgeConfig {
@@ -90,6 +93,8 @@ impl BridgeConfig {
             retry: retry.check(&document)?,
             breaker: raw.breaker.check(worker.timeout, &document)?,
             log: raw.log.check(&document)?,
+            admin: raw.admin.map(|admin| admin.check(&document)).transpose()?,
+            scale: raw.scale.check(&document)?,
             worker,
             lines: document.lines().clone(),
         };

@@ -8,6 +8,7 @@
 //! The raw structs mirror the file and are private to their module; what the rest of the program sees
 //! has been checked, so nothing after this point asks whether a limit is 0 or a URL is one.
 
+mod admin;
 mod bridge;
 mod codes;
 mod document;
@@ -16,9 +17,11 @@ mod expand;
 mod handler;
 mod log;
 mod retry;
+mod scale;
 mod values;
 mod worker;
 
+pub(crate) use admin::{AdminConfig, Token};
 pub(crate) use bridge::BridgeConfig;
 pub(crate) use codes::{Codes, Meaning};
 pub(crate) use document::{Document, Lines};
@@ -27,6 +30,7 @@ pub(crate) use handler::{CommandConfig, HandlerConfig, HttpConfig, StdoutConfig,
 #[cfg(feature = "embedded")]
 pub(crate) use handler::{Param, SqliteConfig};
 pub(crate) use log::{LogConfig, LogFormat};
+pub(crate) use scale::{ScaleConfig, WorkersAt};
 #[cfg_attr(
     not(all(feature = "embedded", feature = "kafka", feature = "rabbitmq", feature = "sqs")),
     allow(unused_imports, reason = "each broker needs its own")
@@ -64,6 +68,10 @@ pub(crate) struct Settings {
     pub(crate) breaker: Option<BreakerSettings>,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
+    /// Where it is looked at; `None`: nowhere.
+    pub(crate) admin: Option<AdminConfig>,
+    /// How many workers there should be.
+    pub(crate) scale: ScaleConfig,
     /// Where each key is, for what is refused when the broker is asked.
     pub(crate) lines: Arc<Lines>,
 }
@@ -81,6 +89,9 @@ struct RawConfig {
     handler: handler::RawHandler,
     #[serde(default)]
     log: log::RawLog,
+    admin: Option<admin::RawAdmin>,
+    #[serde(default)]
+    scale: scale::RawScale,
 }
 
 /// What a broker must know of the other tables.
@@ -98,6 +109,14 @@ struct OnlySource {
     worker: OnlyOrdered,
     #[serde(default)]
     retry: OnlyAttempts,
+}
+
+impl OnlySource {
+    fn check(self, document: &Document<'_>) -> Result<QueueConfig, ConfigError> {
+        let (ordered, attempts) = (self.worker.ordered, self.retry.attempts);
+        let hints = WorkerHints { ordered, attempts, drain_timeout: None };
+        self.source.check("source", hints, document)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -132,6 +151,8 @@ impl Config {
             retry: raw.retry.check(&document)?,
             breaker: raw.breaker.check(worker.timeout, &document)?,
             log: raw.log.check(&document)?,
+            admin: raw.admin.map(|admin| admin.check(&document)).transpose()?,
+            scale: raw.scale.check(&document)?,
             worker,
             lines: document.lines().clone(),
         };
@@ -155,9 +176,59 @@ pub(crate) fn load_source(file: &Path) -> Result<QueueConfig, ConfigError> {
     let mut document = Document::new(file, &text)?;
     document.expand("source")?;
     let raw: OnlySource = document.parse()?;
-    let (ordered, attempts) = (raw.worker.ordered, raw.retry.attempts);
-    let hints = WorkerHints { ordered, attempts, drain_timeout: None };
-    raw.source.check("source", hints, &document)
+    raw.check(&document)
+}
+
+/// The config of what says how many workers there should be.
+pub(crate) struct ScalerConfig {
+    /// Which queue.
+    pub(crate) source: QueueConfig,
+    /// Where it is asked.
+    pub(crate) admin: AdminConfig,
+    /// What is aimed at, and where the workers are.
+    pub(crate) scale: ScaleConfig,
+    /// What is logged, and how.
+    pub(crate) log: LogConfig,
+    /// Where each key is.
+    pub(crate) lines: Arc<Lines>,
+}
+
+/// Only what a scaler must know: the same file serves it and its workers, whose secrets it does not need.
+#[derive(Deserialize)]
+struct OnlyScaler {
+    source: RawQueue,
+    #[serde(default)]
+    worker: OnlyOrdered,
+    #[serde(default)]
+    retry: OnlyAttempts,
+    #[serde(default)]
+    admin: admin::RawAdmin,
+    #[serde(default)]
+    scale: scale::RawScale,
+    #[serde(default)]
+    log: log::RawLog,
+}
+
+/// Reads what a scaler must know of a worker's file. It is there to be asked, so it has an admin port in
+/// any case.
+///
+/// # Errors
+/// [`ConfigError`], for the first thing that is wrong with it.
+pub(crate) fn load_scaler(file: &Path) -> Result<ScalerConfig, ConfigError> {
+    let text = read(file)?;
+    let mut document = Document::new(file, &text)?;
+    for table in ["source", "admin", "scale", "log"] {
+        document.expand(table)?;
+    }
+    let raw: OnlyScaler = document.parse()?;
+    let only = OnlySource { source: raw.source, worker: raw.worker, retry: raw.retry };
+    Ok(ScalerConfig {
+        source: only.check(&document)?,
+        admin: raw.admin.check(&document)?,
+        scale: raw.scale.check(&document)?,
+        log: raw.log.check(&document)?,
+        lines: document.lines().clone(),
+    })
 }
 
 /// Only how to log.

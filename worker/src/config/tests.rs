@@ -21,13 +21,13 @@ fn the_template_is_valid_as_it_is_and_sets_what_is_the_default() {
     let required = "[source.embedded]\npath = 'forebay.db'\nqueue = 'orders'\n[handler.stdout]\n";
     let settings = |text: &str| {
         let Config { settings, handler } = parse(text).unwrap();
-        let Settings { worker, retry, breaker, log, .. } = settings;
-        format!("{:#?}", (worker, retry, breaker, log, handler))
+        let Settings { worker, retry, breaker, log, scale, .. } = settings;
+        format!("{:#?}", (worker, retry, breaker, log, scale, handler))
     };
     assert_eq!(settings(TEMPLATE), settings(required));
     // Not vacuous: the defaults are there to be seen, and can be told from others.
     let set = TEMPLATE.lines().filter(|line| line.contains(" = ") && !line.starts_with('#'));
-    assert_eq!(set.count(), 16, "{TEMPLATE}");
+    assert_eq!(set.count(), 23, "{TEMPLATE}");
     let other = TEMPLATE.replace("cap = \"15m\"", "cap = \"16m\"");
     assert_ne!(settings(&other), settings(required));
 
@@ -59,9 +59,10 @@ fn every_line_that_the_template_offers_is_valid() {
         lines.collect::<Vec<_>>().join("\n")
     };
     let secrets = tempfile::NamedTempFile::new().unwrap();
-    let handlers = handlers
-        .replace("/run/secrets/key", &secrets.path().display().to_string())
-        .replace("${TOKEN}", "${PATH}");
+    std::fs::write(secrets.path(), "a token that is long enough".replace(' ', "-")).unwrap();
+    let secret = secrets.path().display().to_string();
+    let head = &head.replace("/run/secrets/key", &secret);
+    let handlers = handlers.replace("/run/secrets/key", &secret).replace("${TOKEN}", "${PATH}");
     let (stdout, rest) = handlers.split_once("# One POST").unwrap();
     let mut checked = 0;
     for (name, part) in [("http", 0), ("command", 1), ("sqlite", 2)] {
@@ -331,4 +332,43 @@ fn a_queue_of_sqs_goes_by_the_last_part_of_its_url() {
     assert_eq!(described, format!("sqs: AWS, eu-west-1, queue `{url}`"));
     let error = source("sqs", "queue = 'q'\nlease = '30'").unwrap_err();
     assert!(error.contains("conf/w.toml:3: source.sqs.lease: `30` is no duration"), "{error}");
+}
+
+#[test]
+fn an_admin_port_is_there_only_if_asked_for_and_not_for_all_without_a_token() {
+    assert!(parse_with("").unwrap().settings.admin.is_none());
+    let admin = |text: &str| parse_with(text).map(|config| config.settings.admin.unwrap());
+    let usual = admin("[admin]").unwrap();
+    assert_eq!((usual.listen.to_string(), usual.token.is_some()), ("127.0.0.1:9464".into(), false));
+    let error = admin("[admin]\nlisten = '0.0.0.0:9464'").unwrap_err();
+    assert!(
+        error.starts_with("conf/w.toml:6: admin.listen: others can reach 0.0.0.0:9464"),
+        "{error}"
+    );
+    let error = admin("[admin]\nlisten = '[::]:9464'\ntoken = 'hunter2'").unwrap_err();
+    assert!(error.starts_with("conf/w.toml:7: admin.token: it is shorter than 16"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    let open = admin("[admin]\nlisten = '0.0.0.0:1'\ntoken = 'correct-horse-battery'").unwrap();
+    let token = open.token.unwrap();
+    assert!(token.is("correct-horse-battery") && !token.is("correct-horse-batterx"));
+    assert!(!token.is("") && !token.is("correct-horse-battery-staple"));
+    assert!(!format!("{token:?}").contains("horse"));
+    let error = admin("[admin]\nlisten = 'localhost'").unwrap_err();
+    assert!(error.contains("`localhost` is no address and port"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_aimed_at_is_refused() {
+    let error = parse_with("[scale]\nmin = 5\nmax = 4").unwrap_err();
+    assert!(error.starts_with("conf/w.toml:6: scale.min: it is 5"), "{error}");
+    let error = parse_with("[scale]\ntarget_drain = '10ms'").unwrap_err();
+    assert!(error.starts_with("conf/w.toml:6: scale.target_drain: it is 10ms"), "{error}");
+    for wrong in ["workers:9464", "https://workers:9464", "http://workers", "http://w:1/scale"] {
+        let error = parse_with(&format!("[scale]\nworkers = ['{wrong}']")).unwrap_err();
+        assert!(error.contains(&format!("`{wrong}` is not where a worker answers")), "{error}");
+    }
+    let scale = "[scale]\nworkers = ['http://workers:9464', 'http://[::1]:9464/']";
+    let workers = parse_with(scale).unwrap().settings.scale.workers;
+    let workers: Vec<_> = workers.iter().map(|at| (&*at.host, at.port)).collect();
+    assert_eq!(workers, [("workers", 9464), ("::1", 9464)]);
 }

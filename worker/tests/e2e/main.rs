@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
+mod admin;
+mod asking;
 mod bench;
 mod brokers_at;
 mod brokers_bridge;

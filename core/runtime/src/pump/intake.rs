@@ -37,7 +37,10 @@ impl<S: Source, I: Invoke> Pump<S, I> {
 
     pub(super) fn received(&mut self, result: Result<(), SourceError>) {
         match result {
-            Ok(()) => self.receive_backoff.reset(),
+            Ok(()) => {
+                self.receive_backoff.reset();
+                self.shared.broker_is_away(false);
+            }
             Err(SourceError::Unavailable(error)) => {
                 self.shared.stats.receive_errors.add(1);
                 let pause = self.receive_backoff.next();
@@ -177,9 +180,13 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             }
             SourceEvent::Lost(scope) => self.scope_lost(scope),
             SourceEvent::Down(why) => {
+                self.shared.broker_is_away(true);
                 tracing::warn!(worker = %self.shared.name, "the broker is away: {why}");
             }
-            SourceEvent::Up => tracing::info!(worker = %self.shared.name, "the broker is back"),
+            SourceEvent::Up => {
+                self.shared.broker_is_away(false);
+                tracing::info!(worker = %self.shared.name, "the broker is back");
+            }
             _ => {}
         }
     }

@@ -282,6 +282,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
                 }
             }
             Request::Look => {}
+            Request::Ping => self.shared.beat(),
         }
     }
 
