@@ -276,10 +276,11 @@ impl Settling {
         let mut pump = pin!(pump);
         let ended = poll_fn(|context| {
             let ended = pump.as_mut().poll(context);
-            if ended.is_pending() && self.ended.is_none() {
-                if let Poll::Ready(lost) = self.run.as_mut().poll(context) {
-                    self.ended = Some(lost);
-                }
+            if ended.is_pending()
+                && self.ended.is_none()
+                && let Poll::Ready(lost) = self.run.as_mut().poll(context)
+            {
+                self.ended = Some(lost);
             }
             ended
         });
