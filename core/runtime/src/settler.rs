@@ -259,13 +259,13 @@ impl<S: Source> Settler<S> {
 /// Both are one task: what the pump has just judged is still in the caches of the processor that
 /// settles it, and is back there when its slots are filled again. As two tasks on two threads they
 /// cost more, by processor time and by the clock.
-pub(crate) struct Settling {
+pub(crate) struct Beside {
     run: Pin<Box<dyn Future<Output = usize> + Send>>,
     /// How many verdicts could not be delivered, once it has ended.
     ended: Option<usize>,
 }
 
-impl Settling {
+impl Beside {
     pub(crate) fn new<S: Source>(settler: Settler<S>) -> Self {
         // It has its turn after the pump, which uses up the task's budget when there is much to do.
         Self { run: Box::pin(unconstrained(settler.run())), ended: None }

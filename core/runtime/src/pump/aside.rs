@@ -10,7 +10,7 @@
 //! A runtime with one thread has no other place to go, and a hog holds up everything there.
 
 use super::{Leavings, Pump};
-use crate::{Invoke, settler::Settling, worker::joined};
+use crate::{Invoke, settler::Beside, worker::joined};
 use forebay_contract::Source;
 use std::thread;
 use tokio::{
@@ -60,8 +60,8 @@ pub(crate) enum Run<P> {
 /// that is dropped stops both.
 pub(crate) async fn run<S: Source, I: Invoke>(
     mut pump: Pump<S, I>,
-    mut settling: Settling,
-) -> (Leavings, Settling) {
+    mut settling: Beside,
+) -> (Leavings, Beside) {
     loop {
         let ended = match pump.place {
             Place::Aside => aside(pump, settling).await,
@@ -87,10 +87,10 @@ pub(crate) async fn run<S: Source, I: Invoke>(
 /// Runs a pump on a thread of its own; at home, and for good, if the system gives no thread.
 async fn aside<S: Source, I: Invoke>(
     mut pump: Pump<S, I>,
-    settling: Settling,
-) -> (Run<Pump<S, I>>, Settling) {
+    settling: Beside,
+) -> (Run<Pump<S, I>>, Beside) {
     let runtime = Handle::current();
-    let (give, given) = oneshot::channel::<(Pump<S, I>, Settling)>();
+    let (give, given) = oneshot::channel::<(Pump<S, I>, Beside)>();
     let (give_back, back) = oneshot::channel();
     // Goes when this future does, and the pump with it.
     let (_leash, leash) = oneshot::channel::<()>();
