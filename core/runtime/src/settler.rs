@@ -8,7 +8,7 @@
 use crate::{
     backoff::Backoff,
     keeper::Keeper,
-    observe::{Observed, Settling},
+    observe::{self, Observed},
     stats::Stats,
     verdict::comes_back,
     window::Window,
@@ -198,7 +198,7 @@ impl<S: Source> Settler<S> {
         took: Duration,
     ) {
         let answered = pending.settlements.iter().zip(&pending.tickets).zip(results);
-        let mut batch = answered.map(|((settlement, ticket), result)| Settling {
+        let mut batch = answered.map(|((settlement, ticket), result)| observe::Settling {
             hand_out: ticket.number,
             message: &settlement.message,
             verdict: &settlement.verdict,
