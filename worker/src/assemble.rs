@@ -11,9 +11,11 @@ use crate::{
     handlers::Handlers,
 };
 use forebay::{
-    AnySource, BatchOptions, BuildError, Builder, Bytes, Failure, Invoke, Job, Raw, Worker,
+    AnySource, BatchOptions, BuildError, Builder, Bytes, Failure, Invoke, Job, Observer, Raw,
+    Worker,
     policy::{self, Breaker, Gradient2Settings, PolicyError, TokenBucket},
 };
+use std::sync::Arc;
 
 /// What is done with a worker once it has been put together.
 pub(crate) trait Start {
@@ -29,9 +31,10 @@ pub(crate) async fn with_handlers(
     settings: &Settings,
     source: AnySource,
     handlers: Handlers,
+    observer: Option<Arc<dyn Observer>>,
     then: impl Start,
 ) -> Result<(), CliError> {
-    let builder = builder(settings, source)?;
+    let builder = builder(settings, source, observer)?;
     match (handlers, settings.worker.batch) {
         (Handlers::Http(handler), None) => {
             then.start(build(settings, builder.handler(handler))?).await
@@ -63,7 +66,7 @@ pub(crate) fn check(settings: &Settings, queue: &Queue) -> Result<(), CliError> 
         Ok(())
     }
     // With any handler: whether a worker can be built is up to the source.
-    build(settings, builder(settings, queue.unopened())?.handler(unused)).map(drop)
+    build(settings, builder(settings, queue.unopened(), None)?.handler(unused)).map(drop)
 }
 
 /// A builder with all settings but the handler.
@@ -73,6 +76,7 @@ pub(crate) fn check(settings: &Settings, queue: &Queue) -> Result<(), CliError> 
 pub(crate) fn builder(
     settings: &Settings,
     source: AnySource,
+    observer: Option<Arc<dyn Observer>>,
 ) -> Result<Builder<AnySource, Raw>, CliError> {
     let refused = |error: PolicyError| CliError::Usage(error.to_string());
     let worker = &settings.worker;
@@ -96,6 +100,9 @@ pub(crate) fn builder(
         .drain_timeout(worker.drain_timeout);
     if let Some(rate) = worker.rate {
         builder = builder.rate(TokenBucket::new(rate.per_second, rate.burst).map_err(refused)?);
+    }
+    if let Some(observer) = observer {
+        builder = builder.observer(observer);
     }
     if let Some(window) = worker.window {
         builder = builder.window(window.messages, window.bytes);

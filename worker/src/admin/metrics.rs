@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn show(State(admin): State<Admin>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, FORMAT)], text(admin.queue().name(), &admin.view()))
+    let measured = admin.telemetry().render();
+    let scaling = text(admin.queue().name(), &admin.view());
+    ([(header::CONTENT_TYPE, FORMAT)], measured + &scaling)
 }
 
 /// The scaling signals. What is not known has no sample: a number would be a guess.

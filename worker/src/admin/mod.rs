@@ -39,6 +39,7 @@ use crate::{
 };
 use axum::{Router, middleware, routing::get};
 use forebay::Control;
+use forebay_telemetry::Telemetry;
 use std::{process, sync::Arc, time::SystemTime};
 use tokio::{
     sync::watch::{Receiver, Sender},
@@ -53,17 +54,23 @@ struct Inner {
     instance: String,
     queue: Queue,
     control: Option<Control>,
+    telemetry: Telemetry,
     token: Option<Token>,
     view: Sender<View>,
 }
 
 impl Admin {
     /// Of a worker, or (without its control) of a scaler.
-    pub(crate) fn new(config: &AdminConfig, queue: Queue, control: Option<Control>) -> Self {
+    pub(crate) fn new(
+        config: &AdminConfig,
+        queue: Queue,
+        control: Option<Control>,
+        telemetry: Telemetry,
+    ) -> Self {
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let instance = format!("{}-{:x}", process::id(), started.unwrap_or_default().as_micros());
         let (token, view) = (config.token.clone(), Sender::new(View::default()));
-        Self(Arc::new(Inner { instance, queue, control, token, view }))
+        Self(Arc::new(Inner { instance, queue, control, telemetry, token, view }))
     }
 
     /// Another one for each process that ever was, so that its counts are told from those of the
@@ -80,6 +87,11 @@ impl Admin {
     /// The worker; `None` where no jobs are handled.
     pub(crate) fn control(&self) -> Option<&Control> {
         self.0.control.as_ref()
+    }
+
+    /// What has been measured.
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
     }
 
     /// How things stand, as of the last look.

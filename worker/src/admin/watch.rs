@@ -50,18 +50,15 @@ pub(super) async fn probe(admin: Admin, poll: Duration, config: ScaleConfig) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let backlog = match timeout(ANSWER_WITHIN, admin.queue().backlog()).await {
-            Ok(Ok(backlog)) => backlog,
-            Ok(Err(error)) => {
-                admin.update(|view| view.unread = Some(error.to_string()));
-                continue;
-            }
-            Err(_) => {
-                let why = format!("the broker does not answer within {ANSWER_WITHIN:?}");
+        let backlog = match ask(&admin).await {
+            Ok(backlog) => backlog,
+            Err(why) => {
+                admin.telemetry().set_backlog(None);
                 admin.update(|view| view.unread = Some(why));
                 continue;
             }
         };
+        admin.telemetry().set_backlog(backlog);
         let now = Instant::now();
         let due = read_at.is_none_or(|at| now - at >= READ_EVERY);
         let mut observed = false;
@@ -77,6 +74,14 @@ pub(super) async fn probe(admin: Admin, poll: Duration, config: ScaleConfig) {
         if observed {
             read_at = Some(now);
         }
+    }
+}
+
+/// How much is waiting, or why nobody knows.
+async fn ask(admin: &Admin) -> Result<Backlog, String> {
+    match timeout(ANSWER_WITHIN, admin.queue().backlog()).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the broker does not answer within {ANSWER_WITHIN:?}")),
     }
 }
 

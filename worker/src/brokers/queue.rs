@@ -6,6 +6,7 @@ use forebay::{
     AnyDeadLetters, AnySink, AnySource, Backlog, BoxError, Capabilities, DeadFilter, DeadId,
     DeadLetter, DeadLetters, DeadLettersError, MessageId, Outgoing, PublishError, Redriven, Sink,
 };
+use forebay_telemetry::{About, Telemetry};
 use std::{pin::Pin, sync::Arc};
 
 /// A future without its type.
@@ -69,6 +70,16 @@ impl Queue {
     /// What stands in for a source where it is only asked what it can do.
     pub(crate) fn unopened(&self) -> AnySource {
         AnySource::new(Unopened(self.adapter.capabilities()))
+    }
+
+    /// What measures a worker of it.
+    ///
+    /// # Errors
+    /// When telemetry cannot be set up.
+    pub(crate) fn telemetry(&self) -> Result<Telemetry, CliError> {
+        let about = About::of(&self.adapter.capabilities(), &*self.name);
+        let built = Telemetry::builder(about).build();
+        built.map_err(|error| CliError::failed("cannot set up telemetry", error))
     }
 
     /// How much is waiting.

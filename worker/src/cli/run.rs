@@ -10,8 +10,9 @@ use crate::{
     logging, status, terminal,
 };
 use clap::Args;
-use forebay::{AnySource, Invoke, Worker};
-use std::path::PathBuf;
+use forebay::{AnySource, Invoke, Observer, Worker};
+use forebay_telemetry::Telemetry;
+use std::{path::PathBuf, sync::Arc};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +47,8 @@ impl Run {
         let prints = matches!(handler, HandlerConfig::Stdout(_));
         let running = Running::new(&settings, &queue, prints).await?;
         let source = queue.source().await?;
-        assemble::with_handlers(&settings, source, handlers, running).await
+        let observer = running.observer();
+        assemble::with_handlers(&settings, source, handlers, observer, running).await
     }
 }
 
@@ -56,8 +58,8 @@ pub(super) struct Running<'a> {
     queue: &'a Queue,
     /// The handler writes to standard output.
     prints: bool,
-    /// Where it is looked at meanwhile.
-    admin: Option<Bound>,
+    /// Where it is looked at meanwhile, and what it is measured by for that.
+    admin: Option<(Bound, Telemetry)>,
 }
 
 impl<'a> Running<'a> {
@@ -72,10 +74,15 @@ impl<'a> Running<'a> {
         prints: bool,
     ) -> Result<Self, CliError> {
         let admin = match &settings.admin {
-            Some(config) => Some(Bound::to(config, &settings.lines).await?),
+            Some(config) => Some((Bound::to(config, &settings.lines).await?, queue.telemetry()?)),
             None => None,
         };
         Ok(Self { settings, queue, prints, admin })
+    }
+
+    /// What the worker is to be built with.
+    pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {
+        self.admin.as_ref().map(|(_, telemetry)| telemetry.observer())
     }
 }
 
@@ -85,8 +92,10 @@ impl Start for Running<'_> {
         tracing::info!(worker = name, "taking messages");
         let control = worker.control();
         // Ends when this does: it answers throughout the drain.
-        let _served = self.admin.map(|bound| {
-            let admin = Admin::new(bound.config(), self.queue.clone(), Some(control.clone()));
+        let _served = self.admin.map(|(bound, telemetry)| {
+            telemetry.watch(control.clone());
+            let (queue, control) = (self.queue.clone(), Some(control.clone()));
+            let admin = Admin::new(bound.config(), queue, control, telemetry);
             admin::start(bound, admin, self.settings.scale.clone())
         });
         let report =

@@ -48,7 +48,8 @@ impl Scale {
         let mut interrupted = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
         let bound = Bound::to(&admin, &lines).await?;
         let queue = source.find().await?;
-        let admin = Admin::new(bound.config(), queue, None);
+        let telemetry = queue.telemetry()?;
+        let admin = Admin::new(bound.config(), queue, None, telemetry);
         let _served = admin::start(bound, admin, scale);
         tokio::select! {
             _ = terminated.recv() => {}
