@@ -245,7 +245,7 @@ fn set_gate(gate: &Gate, own: u32, before: u32, ceiling: u32) {
     let ceiling = ceiling.max(1);
     // The bounds are sound: 1 <= ceiling.
     let _ = gate.set_bounds(1, ceiling);
-    // What the ceiling held down comes up with it: a fixed limit does not do so by itself.
+    // What the ceiling held down comes up with it at once: an adaptive limit would take its time.
     if limit == before.max(1) && limit < ceiling.min(own) {
         gate.set_limit(ceiling.min(own));
     }

@@ -1,6 +1,7 @@
 //! The adaptive limits against simulated systems: that they settle near the knee, fall when capacity
 //! does, and come back.
 
+#[allow(dead_code, reason = "each test file uses some of it")]
 mod sim;
 
 use forebay_policy::{AimdSettings, Concurrency, Gradient2Settings};
@@ -107,6 +108,27 @@ const POOL: Service = Service::Pool { servers: 40, seconds: 0.02 };
 fn fall_when_capacity_drops_and_recover() {
     let less = Event::Becomes(15.0, Service::Pool { servers: 8, seconds: 0.02 });
     falls_and_recovers(less, Some(Event::Becomes(25.0, POOL)), 0.02, POOL);
+}
+
+/// Whenever it comes, also while latency is being measured; and with few calls.
+#[test]
+fn gradient_falls_within_two_seconds_when_calls_become_slow() {
+    for (knee, seconds) in [(40.0, 0.02), (10.0, 0.05)] {
+        let service = |seconds| Service::Slowdown { knee, seconds };
+        for tenth in 0..40 {
+            let at = 15.0 + f64::from(tenth) / 10.0;
+            let slow = Event::Becomes(at, service(seconds * 6.0));
+            let scenario = Scenario::of(service(seconds)).with(slow);
+            let scenario = Scenario { seconds: 22.0, noise: 0.3, ..scenario };
+            let seen = run(&scenario, gradient());
+            let (before, least) = (seen.mean_limit(12.0, 15.0), seen.least(at, at + 2.0));
+            assert!(
+                f64::from(least) <= before / 2.0,
+                "{seconds}, {at}: {before} -> {least}: {:?}",
+                seen.limits
+            );
+        }
+    }
 }
 
 #[test]

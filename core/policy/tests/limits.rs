@@ -80,6 +80,21 @@ fn bounds_and_limits_can_be_set_while_it_runs() {
     }
 }
 
+/// Regression: a fixed limit stayed at the lowest bound that it was ever given.
+#[test]
+fn a_fixed_limit_comes_back_with_its_bounds() {
+    let mut limit = Concurrency::fixed(64);
+    for (max, expected) in [(100, 64), (8, 8), (1, 1), (32, 32), (100, 64)] {
+        limit.set_bounds(1, max).expect("the bounds are valid");
+        assert_eq!(limit.limit(), expected, "at most {max}");
+    }
+    limit.set_bounds(1, 8).expect("the bounds are valid");
+    limit.set_limit(16);
+    assert_eq!(limit.limit(), 8, "set by hand, it keeps to them too");
+    limit.set_bounds(1, 100).expect("the bounds are valid");
+    assert_eq!(limit.limit(), 16);
+}
+
 #[test]
 fn growth_is_additive_while_the_limit_is_in_use() {
     let mut limit = aimd(8);
@@ -206,13 +221,35 @@ fn a_call_that_started_before_the_last_decrease_counts_for_nothing() {
 }
 
 #[test]
-fn gradient_halves_the_limit_for_a_moment_to_measure() {
+fn gradient_lowers_the_limit_by_a_fifth_for_a_moment_to_measure() {
     let mut limit = gradient(8);
     let changes = drive(&mut limit, 0, 5000, 10, Signal::Success);
     let measuring: Vec<_> = changes.iter().filter(|it| it.cause == LimitCause::Measuring).collect();
-    let [down, up] = measuring[..] else { panic!("{measuring:?}") };
-    assert_eq!((down.to, up.from), (down.from / 2, down.from / 2));
-    assert_eq!(up.to, down.from);
+    assert_eq!(
+        measuring.len(),
+        4,
+        "half a second after the start, and 3 s after that: {measuring:?}"
+    );
+    for pair in measuring.chunks(2) {
+        let (down, up) = (pair[0], pair[1]);
+        // Fractions of a call are counted, and not shown.
+        assert!(down.to == down.from * 4 / 5 || down.to == (down.from + 1) * 4 / 5, "{down:?}");
+        assert_eq!((up.from, up.to), (down.to, down.from));
+    }
+}
+
+/// Latency that falls with the load was waiting: what was left off stays off.
+#[test]
+fn gradient_stays_down_where_the_last_fifth_only_waits() {
+    let mut limit = gradient(64);
+    let mut changes = vec![];
+    for round in 0..120_u64 {
+        let (now, took) = (round * 20, u64::from(limit.limit()) / 4);
+        changes.extend(drive(&mut limit, now, 20, took.clamp(1, 20), Signal::Success));
+    }
+    let measuring = changes.iter().filter(|it| it.cause == LimitCause::Measuring);
+    let down = measuring.take_while(|it| it.to < it.from).last();
+    assert!(down.is_some_and(|it| it.to < 40), "down, again and again, and never up: {changes:?}");
 }
 
 #[test]
@@ -232,7 +269,7 @@ fn settings_that_make_no_sense_are_named() {
     let wrong = [
         ("min", Gradient2Settings { min: 0, ..gradient }),
         ("initial", Gradient2Settings { initial: 0, ..gradient }),
-        ("tolerance", Gradient2Settings { tolerance: 0.9, ..gradient }),
+        ("tolerance", Gradient2Settings { tolerance: 1.0, ..gradient }),
         ("queue", Gradient2Settings { queue: 0, ..gradient }),
         ("smoothing", Gradient2Settings { smoothing: f64::NAN, ..gradient }),
         ("long_window", Gradient2Settings { long_window: 9, ..gradient }),
@@ -290,7 +327,7 @@ proptest! {
             1 => aimd(8),
             _ => gradient(8),
         };
-        let (mut now, mut in_flight, mut bounds) = (0_u64, 0_u32, (1, 256));
+        let (mut now, mut in_flight, mut bounds, mut bounded) = (0_u64, 0_u32, (1, 256), false);
         for step in steps {
             let moment = Moment::from_nanos(now);
             match step {
@@ -320,7 +357,7 @@ proptest! {
                 Step::SetLimit(to) => limit.set_limit(to),
                 Step::SetBounds(min, max) => {
                     if limit.set_bounds(min, max).is_ok() {
-                        bounds = (min, max);
+                        (bounds, bounded) = ((min, max), true);
                     }
                 }
                 Step::Pass(nanos) => now += nanos,
@@ -328,7 +365,7 @@ proptest! {
             }
             limit.invariants();
             prop_assert_eq!(limit.in_flight(), in_flight);
-            if which > 0 {
+            if which > 0 || bounded {
                 prop_assert!((bounds.0..=bounds.1).contains(&limit.limit()));
             }
         }

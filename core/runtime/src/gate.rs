@@ -105,7 +105,8 @@ impl Gate {
         self.change(|limits| limits.concurrency.set_limit(limit));
     }
 
-    /// Sets between what bounds an adaptive limit moves, from now on.
+    /// Sets between what bounds an adaptive limit moves, from now on. A fixed one keeps to them too,
+    /// and comes back to what it was set to as soon as they allow it.
     ///
     /// # Errors
     /// If `min` is zero or above `max`; nothing is changed then.

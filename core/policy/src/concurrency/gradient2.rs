@@ -18,23 +18,43 @@
 //! A worker with a backlog always uses its whole limit, which breaks the original in two ways.
 //!
 //! - *It creeps.* Under a constant load `long` comes to equal `short`, queue included, and the limit
-//!   grows without end. So every [`MEASURE_EVERY`], the limit is halved for a moment, and the latency
-//!   seen then, mostly without a queue, is taken as `long`. TCP's BBR does the same (`ProbeRTT`;
-//!   N. Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016). The cost is a few percent
-//!   of throughput at most.
+//!   grows without end. So every [`MEASURE_EVERY`], the limit is lowered to four fifths for a moment,
+//!   and the latency seen then is taken as `long`. TCP's BBR does the same (`ProbeRTT`; N. Cardwell et
+//!   al., "BBR: Congestion-Based Congestion Control", 2016).
 //! - *It takes a slower system for a crowded one.* When each call takes longer for good, whatever the
 //!   limit, the original stays small until `long` has caught up. The same measurement tells: latency
-//!   that does not fall when the load is halved is no queue.
+//!   that does not fall with the load is no queue.
+//!
+//! # Where it ends
+//!
+//! At the limit whose latency is `tolerance` times that of four fifths of it, and there nothing grows:
+//! what the limit is given per step gets less as `tolerance` comes near. By Little's law (J. Little,
+//! "A Proof for the Queuing Formula L = λW", 1961) the last fifth then brings 1.25 / `tolerance` times
+//! the throughput. With the square root of 1.25 for a tolerance, latency grows there as fast as
+//! throughput: that is the greatest power, throughput divided by latency, which is what L. Kleinrock
+//! takes for the best point of operation ("Power and Deterministic Rules of Thumb for Probabilistic
+//! Problems in Computer Communications", 1979). A pool has it where all its servers are just busy; where
+//! calls slow each other down, it is well below the most that goes through. The default is a little
+//! above that root: a sharp knee is missed by an eighth at most.
+//!
+//! # What a measurement counts
+//!
+//! The calls that *end* in it, once two round trips have passed. Those that both start and end in it
+//! would be the short ones: of exponential times their mean is 15% too low, more than is tolerated. If
+//! latency falls as the load does, beyond twice its standard error, that fifth was only waiting: the
+//! limit stays down, and the next measurement comes soon. While latency is far above what is usual, a
+//! measurement is put off by a second, and one in which it rises is thrown away: the limit is to fall
+//! before trouble is taken for the usual.
 //!
 //! Between measurements `long` only falls: slowly on average, faster when it is more than twice what is
-//! seen. `short` is an average too, over a few windows, since a gradient that is cut off at 1 turns all
-//! noise into decreases.
+//! seen. Before the first, half a second after the start, it is the mean of what has been seen. `short`
+//! is an average too, over a few windows, so that not all noise becomes decreases.
 //!
 //! ```text
 //!              MEASURE_EVERY is over, limit in use
-//!   Following ------------------------------------> Measuring (half of the limit)
+//!   Following ------------------------------------> Measuring (four fifths of the limit)
 //!       ^                                                 |
-//!       +-- enough calls that started in it, or too long -+
+//!       +-- enough calls, or too long --------------------+
 //!       +-- losses, backpressure, a hang (nothing learned)
 //! ```
 //!
@@ -43,7 +63,8 @@
 
 use super::{
     Bounds, LimitCause,
-    sample::{Trouble, Window},
+    measurement::Measurement,
+    sample::{Gathered, Trouble, Window},
 };
 use crate::{Moment, PolicyError, Signal};
 use std::time::Duration;
@@ -53,18 +74,34 @@ const LOSS: f64 = 0.75;
 const HANG: f64 = 0.5;
 /// By what the limit grows where it is known to have been fine.
 const FAST: f64 = 2.0;
-/// How often latency without a queue is measured; for slow calls, this many round trips.
+/// How often it is measured; for slow calls, this many round trips.
 const MEASURE_EVERY: Duration = Duration::from_secs(3);
 const MEASURE_EVERY_TRIPS: f64 = 40.0;
+/// When for the first time, and again after a measurement that has lowered the limit.
+const MEASURE_FIRST: Duration = Duration::from_millis(500);
+const MEASURE_FIRST_TRIPS: f64 = 8.0;
+const MEASURE_AGAIN_TRIPS: f64 = 4.0;
+/// What is left of the limit in a measurement.
+const MEASURED: f64 = 0.8;
+/// How many round trips the queue takes to shrink to that.
+const SETTLE_TRIPS: f64 = 2.0;
 /// How many calls make a measurement, and how many round trips it may last.
-const MEASURE_CALLS: u32 = 100;
+const MEASURE_CALLS: u32 = 250;
 const MEASURE_TRIPS: f64 = 3.0;
 const MEASURE_AT_LEAST: Duration = Duration::from_millis(250);
+/// A measurement is put off so long, once, while latency is up by this factor: first the limit falls.
+const PUT_OFF: Duration = Duration::from_secs(1);
+const PUT_OFF_TRIPS: f64 = 8.0;
+const UP: f64 = 1.5;
+/// What was left off was only waiting if throughput has fallen by less than this factor.
+const IDLE: f64 = 1.04;
 /// How much of a measurement is believed, as far as it is within a factor of two of `long`; one that
 /// is further off is no noise.
 const BELIEVED: f64 = 0.5;
-/// How much of a new window goes into the short average.
+/// How much of a new window goes into the short average, and into the long one before anything has
+/// been measured.
 const SHORT_WEIGHT: f64 = 0.4;
+const FIRST_WEIGHT: f64 = 0.2;
 /// What is left of `long` at each window while it is more than twice `short`.
 const DRIFT: f64 = 0.9;
 
@@ -77,11 +114,11 @@ pub struct Gradient2Settings {
     pub min: u32,
     /// Its most. Default: 256.
     pub max: u32,
-    /// By what factor latency may exceed its long average before the limit falls; 1 to 10.
-    /// Default: 1.5.
+    /// By what factor latency may exceed that of four fifths of the limit before the limit falls;
+    /// above 1, at most 10. Default: 1.13; see this policy's source for why.
     pub tolerance: f64,
-    /// How many calls may wait at the system behind: by how much it grows per step; at least 1.
-    /// Default: 4.
+    /// By how much it grows per step while latency is as low as was measured, but by no more than a
+    /// quarter of itself; at least 1. Default: 4.
     pub queue: u32,
     /// How much of each step is taken; above 0, at most 1. Default: 0.2.
     pub smoothing: f64,
@@ -95,7 +132,7 @@ impl Default for Gradient2Settings {
             initial: 8,
             min: 1,
             max: 256,
-            tolerance: 1.5,
+            tolerance: 1.13,
             queue: 4,
             smoothing: 0.2,
             long_window: 600,
@@ -119,12 +156,18 @@ pub(super) struct Gradient2 {
     window: Window,
     trouble: Trouble,
     phase: Phase,
+    /// Whether `long` has been measured.
+    measured: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    Following { measure_at: Moment },
-    Measuring { from: Moment, until: Moment, calls: u32, total: f64 },
+    Following {
+        measure_at: Moment,
+        /// Whether that has been put off.
+        put_off: bool,
+    },
+    Measuring(Measurement),
 }
 
 impl Gradient2 {
@@ -135,8 +178,8 @@ impl Gradient2 {
         if !bounds.holds(f64::from(initial)) {
             return Err(PolicyError::new("initial", initial, "between `min` and `max`"));
         }
-        if !(1.0..=10.0).contains(&tolerance) {
-            return Err(PolicyError::new("tolerance", tolerance, "between 1 and 10"));
+        if !(tolerance > 1.0 && tolerance <= 10.0) {
+            return Err(PolicyError::new("tolerance", tolerance, "above 1 and at most 10"));
         }
         if queue == 0 {
             return Err(PolicyError::new("queue", queue, "at least 1"));
@@ -158,7 +201,8 @@ impl Gradient2 {
             short: 0.0,
             window: Window::default(),
             trouble: Trouble::new(),
-            phase: Phase::Following { measure_at: Moment::NEVER },
+            phase: Phase::Following { measure_at: Moment::NEVER, put_off: false },
+            measured: false,
         })
     }
 
@@ -183,11 +227,11 @@ impl Gradient2 {
             return Some(self.decrease(LOSS, LimitCause::Failures, now));
         }
         match (self.phase, signal) {
-            (Phase::Measuring { .. }, Signal::Success(took)) => self.measure(took, now),
-            (Phase::Measuring { .. }, _) => None,
-            (Phase::Following { measure_at }, _) => {
+            (Phase::Measuring(_), Signal::Success(took)) => self.measure(took, now),
+            (Phase::Measuring(_), _) => None,
+            (Phase::Following { .. }, _) => {
                 let gathered = gathered?;
-                self.follow(gathered.latency?, gathered.peak, measure_at, now)
+                self.follow(gathered.latency?, gathered, now)
             }
         }
     }
@@ -197,31 +241,30 @@ impl Gradient2 {
             return Some(self.decrease(HANG, LimitCause::Hang, now));
         }
         match self.phase {
-            Phase::Measuring { until, .. } if now >= until => self.measured(now),
+            Phase::Measuring(Measurement { until, .. }) if now >= until => self.measured(now),
             _ => None,
         }
     }
 
     /// A window has closed: moves the averages and the limit.
-    fn follow(
-        &mut self,
-        latency: f64,
-        peak: f64,
-        measure_at: Moment,
-        now: Moment,
-    ) -> Option<LimitCause> {
+    fn follow(&mut self, latency: f64, gathered: Gathered, now: Moment) -> Option<LimitCause> {
         self.average(latency, now);
-        if peak * 2.0 < self.limit.floor() {
+        if gathered.peak * 2.0 < self.limit.floor() {
             return None;
         }
-        if now >= measure_at {
+        if self.is_time_to_measure(now) {
             self.start_measuring(now);
             return Some(LimitCause::Measuring);
         }
         let before = self.limit;
-        let gradient = (self.tolerance * self.long / self.short).clamp(0.5, 1.0);
-        let target = gradient * before + self.queue;
-        let step = before + self.smoothing * (target - before);
+        let gradient = (self.tolerance * self.long / self.short).max(0.5);
+        let room = ((gradient - 1.0) / (self.tolerance - 1.0)).clamp(0.0, 1.0);
+        let queue = self.queue.min((before / 4.0).max(1.0));
+        let target = gradient.min(1.0) * before + room * queue;
+        // Far above the usual it is no noise: few calls make long windows, and time counts, not calls.
+        let windows = if gradient < 1.0 / UP { gathered.windows } else { 1.0 };
+        let smoothing = 1.0 - (1.0 - self.smoothing).powf(windows);
+        let step = before + smoothing * (target - before);
         let fast = if gradient < 1.0 { 0.0 } else { (before * FAST).min(self.trouble.fast_until) };
         self.limit = self.bounds.clamp(step.max(fast));
         if self.limit < before {
@@ -234,52 +277,79 @@ impl Gradient2 {
     fn average(&mut self, latency: f64, now: Moment) {
         if self.long == 0.0 {
             self.long = latency;
-            self.follow_on(now);
+            self.follow_on(now, MEASURE_FIRST_TRIPS, MEASURE_FIRST);
         }
         let weight = if self.short == 0.0 { 1.0 } else { SHORT_WEIGHT };
         self.short += weight * (latency - self.short);
-        // What is above `long` may be a queue: only a measurement raises it.
-        self.long += self.weight * (self.short.min(self.long) - self.long);
+        if self.measured {
+            // What is above `long` may be a queue: only a measurement raises it.
+            self.long += self.weight * (self.short.min(self.long) - self.long);
+        } else {
+            self.long += FIRST_WEIGHT * (latency - self.long);
+        }
         if self.long > 2.0 * self.short {
             self.long *= DRIFT;
         }
         self.trouble.usual_is(self.long);
     }
 
-    fn start_measuring(&mut self, now: Moment) {
-        // What starts before the queue has shrunk, a round trip later, tells nothing.
-        let from = now + seconds(self.short);
-        let until = from + seconds(self.short * MEASURE_TRIPS).max(MEASURE_AT_LEAST);
-        self.phase = Phase::Measuring { from, until, calls: 0, total: 0.0 };
+    /// Whether a measurement is due. What is wrong now would be taken for what is usual, so while
+    /// latency is far above that, the limit has time to fall first.
+    fn is_time_to_measure(&mut self, now: Moment) -> bool {
+        let Phase::Following { measure_at, put_off } = &mut self.phase else { return false };
+        let pause = seconds(self.short * PUT_OFF_TRIPS).max(PUT_OFF);
+        if self.short > UP * self.long && !*put_off {
+            *put_off = true;
+            *measure_at = (*measure_at).max(now + pause);
+        }
+        now >= *measure_at
     }
 
-    /// A call succeeded while the limit is halved.
+    fn start_measuring(&mut self, now: Moment) {
+        let from = now + seconds(self.short * SETTLE_TRIPS);
+        let until = from + seconds(self.short * MEASURE_TRIPS).max(MEASURE_AT_LEAST);
+        self.phase = Phase::Measuring(Measurement::new(from, until, self.short));
+    }
+
+    /// A call succeeded while the limit is lowered.
     fn measure(&mut self, took: Duration, now: Moment) -> Option<LimitCause> {
-        let Phase::Measuring { from, until, calls, total } = &mut self.phase else { return None };
-        if now - took >= *from {
-            *calls += 1;
-            *total += took.as_secs_f64();
+        let Phase::Measuring(measurement) = &mut self.phase else { return None };
+        if now >= measurement.from {
+            measurement.add(took.as_secs_f64());
         }
-        if *calls >= MEASURE_CALLS || now >= *until { self.measured(now) } else { None }
+        let enough = measurement.calls >= MEASURE_CALLS || now >= measurement.until;
+        if enough { self.measured(now) } else { None }
     }
 
     fn measured(&mut self, now: Moment) -> Option<LimitCause> {
-        if let Phase::Measuring { calls, total, .. } = self.phase
-            && calls > 0
+        let lowered = self.limit();
+        let (mut trips, mut least) = (MEASURE_EVERY_TRIPS, MEASURE_EVERY);
+        if let Phase::Measuring(measurement) = self.phase
+            && let Some((seen, error)) = measurement.mean()
         {
-            let seen = total / f64::from(calls);
-            let near = (self.long / 2.0..=self.long * 2.0).contains(&seen);
-            self.long += if near { BELIEVED } else { 1.0 } * (seen - self.long);
-            self.trouble.usual_is(self.long);
+            if self.measured && seen > UP * measurement.before + 2.0 * error {
+                // Less load, and more latency: something has gone wrong meanwhile.
+                (trips, least) = (PUT_OFF_TRIPS, PUT_OFF);
+            } else {
+                let near = self.measured && (self.long / 2.0..=self.long * 2.0).contains(&seen);
+                self.long += if near { BELIEVED } else { 1.0 } * (seen - self.long);
+                self.measured = true;
+                self.trouble.usual_is(self.long);
+                let left = f64::from(lowered) / self.limit.floor();
+                if seen + 2.0 * error <= IDLE * left * measurement.before {
+                    self.limit = f64::from(lowered);
+                    (trips, least) = (MEASURE_AGAIN_TRIPS, Duration::ZERO);
+                }
+            }
         }
-        self.follow_on(now);
+        self.follow_on(now, trips, least);
         Some(LimitCause::Measuring)
     }
 
     /// Leaves a measurement, and sets the time for the next.
-    fn follow_on(&mut self, now: Moment) {
-        let measure_at = now + seconds(self.long * MEASURE_EVERY_TRIPS).max(MEASURE_EVERY);
-        self.phase = Phase::Following { measure_at };
+    fn follow_on(&mut self, now: Moment, trips: f64, least: Duration) {
+        let measure_at = now + seconds(self.long * trips).max(least);
+        self.phase = Phase::Following { measure_at, put_off: false };
         self.short = 0.0;
         self.window.clear();
     }
@@ -287,14 +357,14 @@ impl Gradient2 {
     fn decrease(&mut self, factor: f64, cause: LimitCause, now: Moment) -> LimitCause {
         self.trouble.decreasing(self.limit, now);
         self.limit = self.bounds.clamp(self.limit * factor);
-        self.follow_on(now);
+        self.follow_on(now, MEASURE_EVERY_TRIPS, MEASURE_EVERY);
         cause
     }
 
     pub(super) fn limit(&self) -> u32 {
         match self.phase {
             Phase::Following { .. } => self.limit as u32,
-            Phase::Measuring { .. } => self.bounds.clamp(self.limit / 2.0) as u32,
+            Phase::Measuring(_) => self.bounds.clamp(self.limit * MEASURED) as u32,
         }
     }
 

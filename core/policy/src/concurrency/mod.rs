@@ -25,6 +25,7 @@
 mod aimd;
 mod fixed;
 mod gradient2;
+mod measurement;
 mod sample;
 
 pub use aimd::AimdSettings;
@@ -148,11 +149,11 @@ impl Concurrency {
         self.moved(cause)
     }
 
-    /// Sets the limit from now on. An adaptive limit goes on from there, within its bounds. What
-    /// runs above a lower limit runs on.
+    /// Sets the limit from now on, within its bounds. An adaptive limit goes on from there. What runs
+    /// above a lower limit runs on.
     pub fn set_limit(&mut self, limit: u32) {
         match &mut self.algorithm {
-            Algorithm::Fixed(fixed) => *fixed = Fixed::new(limit),
+            Algorithm::Fixed(fixed) => fixed.set_limit(limit),
             Algorithm::Aimd(aimd) => aimd.set_limit(limit),
             Algorithm::Gradient2(gradient) => gradient.set_limit(limit),
         }
@@ -161,7 +162,7 @@ impl Concurrency {
     }
 
     /// Sets between what bounds an adaptive limit moves, and moves it between them. A fixed limit has
-    /// none: it is moved, once.
+    /// none until they are set; from then on it is what it was set to, as far as they allow.
     ///
     /// # Errors
     ///
@@ -169,7 +170,7 @@ impl Concurrency {
     pub fn set_bounds(&mut self, min: u32, max: u32) -> Result<(), PolicyError> {
         let bounds = Bounds::new(min, max)?;
         match &mut self.algorithm {
-            Algorithm::Fixed(fixed) => *fixed = Fixed::new(fixed.limit().clamp(min, max)),
+            Algorithm::Fixed(fixed) => fixed.set_bounds(bounds),
             Algorithm::Aimd(aimd) => aimd.set_bounds(bounds),
             Algorithm::Gradient2(gradient) => gradient.set_bounds(bounds),
         }
@@ -212,7 +213,7 @@ impl Concurrency {
         assert!(self.limit >= 1, "a limit that lets nothing through: {self:?}");
         assert_eq!(self.limit, self.algorithm.limit(), "moved without a cause: {self:?}");
         match &self.algorithm {
-            Algorithm::Fixed(_) => {}
+            Algorithm::Fixed(fixed) => fixed.invariants(),
             Algorithm::Aimd(aimd) => aimd.invariants(),
             Algorithm::Gradient2(gradient) => gradient.invariants(),
         }

@@ -64,6 +64,8 @@ pub(super) struct Gathered {
     pub(super) lossy: bool,
     /// The most that was in flight.
     pub(super) peak: f64,
+    /// How many of the shortest windows it lasted; at least one.
+    pub(super) windows: f64,
 }
 
 impl Window {
@@ -88,14 +90,15 @@ impl Window {
         }
         let age = now.since(self.opened);
         let full = self.succeeded + self.lost >= ENOUGH && age >= SHORT;
-        (full || age >= LONG).then(|| self.close())
+        (full || age >= LONG).then(|| self.close(age))
     }
 
-    fn close(&mut self) -> Gathered {
+    fn close(&mut self, age: Duration) -> Gathered {
         let Self { succeeded, total_nanos, peak, score, .. } = *self;
         let latency = (succeeded > 0).then(|| total_nanos as f64 / 1e9 / f64::from(succeeded));
         *self = Self { score, ..Self::default() };
-        Gathered { latency, lossy: score >= ALARM, peak: f64::from(peak) }
+        let windows = (age.as_secs_f64() / SHORT.as_secs_f64()).max(1.0);
+        Gathered { latency, lossy: score >= ALARM, peak: f64::from(peak), windows }
     }
 
     /// Forgets everything, as after a decrease, which has to show what it does first.
