@@ -39,6 +39,8 @@ mod handover;
 #[cfg(test)]
 mod invariants;
 mod lines;
+#[cfg(test)]
+mod model;
 mod options;
 mod queue;
 mod replay;
