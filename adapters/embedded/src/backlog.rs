@@ -1,9 +1,9 @@
 //! How much is in a queue: exact, and cheap at any backlog.
 //!
 //! The counters are kept by the transactions that change them. What only time changes is counted
-//! when asked, over a range of an index: the messages that are not yet due, and the leases that ran
-//! out and have not been ended by a claim. So the cost is that of the delayed and leased messages,
-//! not of the ready ones.
+//! when asked, over a range of an index: the messages that are not yet due, and the leases that have
+//! not run out. So the cost is that of the delayed and leased messages, not of the ready ones; and a
+//! claim has nothing to count.
 
 use crate::{sql, time};
 use forebay_contract::{Backlog, Count};
@@ -40,13 +40,13 @@ pub(crate) fn one(conn: &Connection, queue: i64) -> rusqlite::Result<Backlog> {
 /// Within one snapshot, so that the numbers fit each other.
 fn count(conn: &Connection, queue: i64) -> rusqlite::Result<Backlog> {
     let now = time::now();
-    let (total, leased, dead): (i64, i64, i64) =
+    let (total, dead): (i64, i64) =
         conn.prepare_cached(sql::COUNTERS)?.query_row([queue], |row| row.try_into())?;
     let number = |sql| -> rusqlite::Result<i64> {
         conn.prepare_cached(sql)?.query_row((queue, now), |row| row.get(0))
     };
     let delayed = number(sql::DELAYED)?;
-    let leased = leased - number(sql::OVERDUE)?;
+    let leased = number(sql::LEASED)?;
     let oldest = |sql| -> rusqlite::Result<Option<i64>> {
         let first = conn.prepare_cached(sql)?.query_row([queue], |row| row.get(0)).optional()?;
         Ok(first.flatten())

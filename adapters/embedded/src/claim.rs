@@ -3,10 +3,10 @@
 //! What is claimed is always a prefix of the runnable ones, oldest due first. So three statements
 //! claim any number of messages: read the prefix, lease it, delete it.
 
-use crate::{Receipt, headers, publish, sql, time, tx::Tx, writer::soonest};
+use crate::{Receipt, headers, publish, receipt::Expiry, sql, time, tx::Tx, writer::soonest};
 use bytes::Bytes;
 use forebay_contract::{Delivery, History, Lease, Message, MessageId, Scope, Want};
-use rusqlite::{CachedStatement, OptionalExtension, Params, Row, types::Type};
+use rusqlite::{Connection, OptionalExtension, Params, Row, types::Type};
 use std::{sync::Arc, time::Duration};
 
 /// At most this many messages in one claim, and as many expired leases ended beside it.
@@ -31,36 +31,34 @@ pub(crate) fn claim(
     let (expires_at, now) = (tx.instant + lease, tx.now);
     let expired = leases(tx, sql::EXPIRED, (queue, now, sql::rows(MOST)))?;
     interrupt(tx, queue, expired)?;
-    let deliveries = read(tx, queue, now, Lease { expires_at }, want)?;
+    let expires = time::later(now, lease);
+    let deliveries = read(tx, queue, Lease { expires_at }, expires, want)?;
     let Some(last) = deliveries.last().map(|delivery| &delivery.receipt) else {
-        let next = |sql| -> rusqlite::Result<Option<i64>> {
-            tx.conn.prepare_cached(sql)?.query_row([queue], |row| row.get(0)).optional()
+        let mut next = |sql| -> rusqlite::Result<Option<i64>> {
+            tx.statement(sql)?.query_row([queue], |row| row.get(0)).optional()
         };
         let again_at = soonest(next(sql::NEXT_DUE)?, next(sql::NEXT_EXPIRY)?);
         return Ok(Claimed { deliveries, again_at });
     };
     let prefix = (queue, last.due, last.seq);
-    let expires = time::later(now, lease);
     tx.execute(sql::LEASE_PREFIX, (prefix.0, prefix.1, prefix.2, expires, holder))?;
     tx.execute(sql::DELETE_PREFIX, prefix)?;
-    tx.count(queue).leased += sql::rows(deliveries.len());
     Ok(Claimed { deliveries, again_at: None })
 }
 
-/// A lease's seq, due, attempt, interrupted, deliveries and trail.
-type Held = (i64, i64, u32, u32, u32, bool);
+/// A lease's expiry, seq, due, attempt, interrupted, deliveries and trail.
+type Held = (i64, i64, i64, u32, u32, u32, bool);
 
-fn leases(tx: &Tx<'_>, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Held>> {
-    tx.conn.prepare_cached(sql)?.query_map(params, |row| row.try_into())?.collect()
+fn leases(tx: &mut Tx<'_>, sql: &'static str, params: impl Params) -> rusqlite::Result<Vec<Held>> {
+    tx.statement(sql)?.query_map(params, |row| row.try_into())?.collect()
 }
 
 /// Puts back what is out and will get no verdict: each a suspect from now on.
 fn interrupt(tx: &mut Tx<'_>, queue: i64, held: Vec<Held>) -> rusqlite::Result<()> {
-    for (seq, due, attempt, interrupted, deliveries, trail) in held {
-        tx.execute(sql::EXPIRE, [seq])?;
+    for (expires, seq, due, attempt, interrupted, deliveries, trail) in held {
+        tx.execute(sql::EXPIRE, (queue, expires, seq))?;
         let row = (queue, due, seq, attempt, interrupted.saturating_add(1), deliveries, trail);
         tx.execute(sql::INSERT_RUNNABLE, row)?;
-        tx.count(queue).leased -= 1;
         tx.due(queue, due);
     }
     Ok(())
@@ -73,19 +71,18 @@ pub(crate) fn interrupt_all(tx: &mut Tx<'_>, queue: i64, holder: i64) -> rusqlit
 }
 
 fn read(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     queue: i64,
-    now: i64,
     lease: Lease,
+    expires: i64,
     want: Want,
 ) -> rusqlite::Result<Vec<Delivery<Receipt>>> {
-    let mut statement = tx.conn.prepare_cached(sql::CLAIMABLE)?;
-    let mut history = tx.conn.prepare_cached(sql::HISTORY)?;
-    let mut rows = statement.query((queue, now, sql::rows(want.messages.min(MOST))))?;
-    let mut deliveries = Vec::new();
+    let (conn, now, most) = (tx.conn, tx.now, want.messages.min(MOST));
+    let mut rows = tx.statement(sql::CLAIMABLE)?.query((queue, now, sql::rows(most)))?;
+    let mut deliveries = Vec::with_capacity(most.min(64));
     let mut bytes = 0_usize;
     while let Some(row) = rows.next()? {
-        let delivery = delivery(row, queue, lease, &mut history)?;
+        let delivery = delivery(row, queue, lease, expires, conn)?;
         bytes = bytes.saturating_add(delivery.message.size());
         if bytes > want.bytes && !deliveries.is_empty() {
             break;
@@ -99,7 +96,8 @@ fn delivery(
     row: &Row<'_>,
     queue: i64,
     lease: Lease,
-    history: &mut CachedStatement<'_>,
+    expires: i64,
+    conn: &Connection,
 ) -> rusqlite::Result<Delivery<Receipt>> {
     let seq: i64 = row.get(1)?;
     let key = row.get_ref(7)?.as_bytes_or_null()?.map(Bytes::copy_from_slice);
@@ -112,6 +110,7 @@ fn delivery(
         deliveries: row.get::<_, u32>(4)?.saturating_add(1),
         trail: row.get(5)?,
         key,
+        expiry: Expiry::new(expires),
     };
     let id = row.get_ref(6)?.as_str_or_null()?;
     let mut message = Message::new(
@@ -128,6 +127,7 @@ fn delivery(
     message.interrupted = receipt.interrupted;
     message.deliveries = Some(receipt.deliveries);
     if receipt.trail {
+        let mut history = conn.prepare_cached(sql::HISTORY)?;
         let notes: Option<String> = history.query_row([seq], |row| row.get(0)).optional()?;
         // A history that cannot be read is no reason to lose a payload.
         message.history =

@@ -18,6 +18,7 @@ enum Step {
     Publish { key: Option<u8>, delay: u64 },
     Claim { messages: usize },
     Settle { which: usize, verdict: u8, after: u64 },
+    Acknowledge { which: usize, count: usize },
     Extend { which: usize, by: u64 },
     Redrive { limit: usize },
     Wait { millis: i64 },
@@ -30,6 +31,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..5_usize).prop_map(|messages| Step::Claim { messages }),
         4 => (any::<usize>(), 0..6_u8, prop_oneof![Just(0), 1..90_u64])
             .prop_map(|(which, verdict, after)| Step::Settle { which, verdict, after }),
+        2 => (any::<usize>(), 1..6_usize)
+            .prop_map(|(which, count)| Step::Acknowledge { which, count }),
         1 => (any::<usize>(), 0..200_u64).prop_map(|(which, by)| Step::Extend { which, by }),
         1 => (1..3_usize).prop_map(|limit| Step::Redrive { limit }),
         2 => (1..120_i64).prop_map(|millis| Step::Wait { millis }),
@@ -79,9 +82,11 @@ impl Model {
     }
 
     fn within<T>(&self, work: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<T>) -> T {
-        let mut tx = Tx::at(&self.conn, Instant::now(), self.now);
+        let mut tx = Tx::new(&self.conn);
+        tx.begin_at(Instant::now(), self.now);
         let made = work(&mut tx).unwrap();
         tx.finish().unwrap();
+        tx.committed();
         made
     }
 
@@ -101,7 +106,10 @@ impl Model {
             Step::Extend { which, by } if !self.out.is_empty() => {
                 self.extend(which % self.out.len(), by);
             }
-            Step::Settle { .. } | Step::Extend { .. } => {}
+            Step::Acknowledge { which, count } if !self.out.is_empty() => {
+                self.acknowledge(which, count);
+            }
+            Step::Settle { .. } | Step::Extend { .. } | Step::Acknowledge { .. } => {}
             Step::Redrive { limit } => self.redrive(limit),
             Step::Wait { millis } => self.now += millis,
         }
@@ -188,16 +196,38 @@ impl Model {
             row.due = if verdict == 4 && after == 0 { row.due } else { due };
             return;
         }
+        let row = self.remove(i);
+        if verdict == 5 {
+            self.next += 1;
+            self.dead.push(row);
+        }
+    }
+
+    /// Acknowledges several together, forth and back: so in rows, and most of them twice.
+    fn acknowledge(&mut self, which: usize, count: usize) {
+        let there = self.out.iter().cycle().skip(which % self.out.len()).take(count);
+        let some: Vec<_> = there.cloned().collect();
+        let batch: Vec<_> = some.iter().chain(some.iter().rev()).map(acknowledgement).collect();
+        let done = self.within(|tx| settle::settle_all(tx, &batch));
+        assert_eq!(done.len(), batch.len());
+        for (settlement, done) in batch.iter().zip(done) {
+            let held = self.held(&settlement.receipt);
+            assert_eq!(done, held.is_some());
+            if let Some(i) = held {
+                self.remove(i);
+            }
+        }
+    }
+
+    /// A message is gone; the next of its key may go.
+    fn remove(&mut self, i: usize) -> Row {
         let row = self.rows.remove(i);
         let next = self.rows.iter_mut().filter(|other| other.key == row.key && row.key.is_some());
         if let Some(next) = next.min_by_key(|next| next.seq) {
             next.at = At::Runnable;
             next.due = next.due.max(self.now);
         }
-        if verdict == 5 {
-            self.next += 1;
-            self.dead.push(row);
-        }
+        row
     }
 
     fn extend(&mut self, which: usize, by: u64) {
@@ -240,7 +270,6 @@ impl Model {
         assert_eq!(self.number("SELECT count(*) FROM lease"), leased);
         assert_eq!(self.number("SELECT count(*) FROM dead"), self.dead.len());
         assert_eq!(self.number("SELECT total FROM queue"), self.rows.len());
-        assert_eq!(self.number("SELECT leased FROM queue"), leased);
         assert_eq!(self.number("SELECT dead FROM queue"), self.dead.len());
         let places = "SELECT count(*) FROM (SELECT seq FROM runnable UNION SELECT seq FROM blocked
             UNION SELECT seq FROM lease)";
@@ -253,6 +282,27 @@ impl Model {
             assert_eq!(heads, usize::from(of_key.count() > 0));
         }
     }
+}
+
+fn acknowledgement(delivery: &Delivery<Receipt>) -> Settlement<Receipt> {
+    let Delivery { receipt, message, .. } = delivery.clone();
+    Settlement { receipt, message, verdict: Verdict::Ack }
+}
+
+#[test]
+fn an_extension_that_is_rolled_back_leaves_the_lease_where_it_was() {
+    let mut model = Model::new();
+    model.publish(None, 0);
+    model.claim(1);
+    let receipt = model.out[0].receipt.clone();
+    let mut tx = Tx::new(&model.conn);
+    model.conn.execute_batch("BEGIN").unwrap();
+    tx.begin_at(Instant::now(), model.now);
+    assert!(settle::extend(&mut tx, &receipt, LEASE * 5).unwrap());
+    assert!(settle::extend(&mut tx, &receipt, LEASE * 9).unwrap(), "it is where it moved to");
+    model.conn.execute_batch("ROLLBACK").unwrap();
+    tx.begin_at(Instant::now(), model.now);
+    assert!(settle::settle(&mut tx, &acknowledgement(&model.out[0])).unwrap());
 }
 
 proptest! {

@@ -2,7 +2,8 @@
 //!
 //! The file's header is read before SQLite sees it, so that a foreign or newer file is not even
 //! locked. The tables are created in one transaction together with the marks in the header, before
-//! the log is switched on: a crash while creating leaves an empty file, which the next open fills.
+//! the log is switched on: a crash while creating leaves an empty file, which the next open fills. An
+//! older file is brought up to date in one transaction, too.
 
 use crate::{OpenError, StoreError, options::StoreOptions, schema, writer::is_busy};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
@@ -118,17 +119,22 @@ fn inspect(path: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Creates the tables unless they are there; gives the version of those that are.
+/// Creates the tables, or brings older ones up to date; gives the version that is there then.
 fn create(conn: &mut Connection) -> rusqlite::Result<i32> {
     let version = |conn: &Connection| conn.query_row("PRAGMA user_version", (), |row| row.get(0));
-    match version(conn)? {
-        0 => {}
-        found => return Ok(found),
+    let found: i32 = version(conn)?;
+    if found >= schema::VERSION {
+        return Ok(found);
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been quicker.
-    if version(&tx)? == 0 {
-        tx.execute_batch(schema::CREATE)?;
+    let change = match version(&tx)? {
+        0 => Some(schema::CREATE),
+        1 => Some(schema::FROM_1),
+        _ => None,
+    };
+    if let Some(change) = change {
+        tx.execute_batch(change)?;
         tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
         tx.pragma_update(None, "user_version", schema::VERSION)?;
     }

@@ -50,6 +50,8 @@ pub(crate) fn publish(
         }
         ids.push(id.unwrap_or_else(|| MessageId::from(seq.unsigned_abs())));
     }
+    // It outlives the transaction, and would hold on to the last payload.
+    tx.statement(sql::INSERT_MESSAGE)?.clear_bindings();
     tx.count(queue).total += sql::rows(batch.len());
     if let Some(soonest) = soonest {
         tx.execute(sql::INSERT_RUNNABLES, (first, first + sql::rows(batch.len())))?;

@@ -1,6 +1,10 @@
 //! What settles one hand-out.
 
 use bytes::Bytes;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 /// Settles just the hand-out that it came with: the message's row, and which hand-out it was. Once
 /// the message has been handed out again, or is settled, the receipt is stale for ever.
@@ -17,4 +21,30 @@ pub struct Receipt {
     /// Whether there may be a history to remove with it.
     pub(crate) trail: bool,
     pub(crate) key: Option<Bytes>,
+    pub(crate) expiry: Expiry,
+}
+
+/// When a lease ends, as the file has it: where its row is to be found. All clones of a receipt share
+/// it, since extending the lease moves the row.
+#[derive(Clone, Debug)]
+pub(crate) struct Expiry(Arc<AtomicI64>);
+
+impl Expiry {
+    pub(crate) fn new(at: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(at)))
+    }
+
+    pub(crate) fn get(&self) -> i64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// To be set once the change is committed, by the writer alone.
+    pub(crate) fn set(&self, at: i64) {
+        self.0.store(at, Ordering::Release);
+    }
+
+    /// Whether it belongs to the same hand-out.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }

@@ -20,8 +20,31 @@
 /// Marks the file as ours in its header: `FRBY`.
 pub(crate) const APPLICATION_ID: i32 = 0x4652_4259;
 
-/// The version of the tables below, in the file's `user_version`.
-pub(crate) const VERSION: i32 = 1;
+/// The version of the tables below, in the file's `user_version`. Version 1 found its leases by number,
+/// with a second index by expiry, and counted them in `queue.leased`.
+pub(crate) const VERSION: i32 = 2;
+
+/// Makes version 2 of version 1. A process that has the file open since version 1 can go on, as its
+/// statements mean the same in the new table, if more slowly; `queue.leased` is left to it, and what
+/// it tells of the backlog is without what others hold.
+pub(crate) const FROM_1: &str = "
+ALTER TABLE lease RENAME TO lease_1;
+CREATE TABLE lease (
+    queue INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    holder INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    interrupted INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    trail INTEGER NOT NULL,
+    PRIMARY KEY (queue, expires, seq)
+) STRICT, WITHOUT ROWID;
+INSERT INTO lease (queue, expires, seq, holder, due, attempt, interrupted, deliveries, trail)
+SELECT queue, expires, seq, holder, due, attempt, interrupted, deliveries, trail FROM lease_1;
+DROP TABLE lease_1;
+";
 
 /// Creates the tables. Runs in one transaction with the two marks.
 pub(crate) const CREATE: &str = "
@@ -34,7 +57,6 @@ CREATE TABLE queue (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     total INTEGER NOT NULL DEFAULT 0,
-    leased INTEGER NOT NULL DEFAULT 0,
     dead INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
@@ -76,19 +98,20 @@ CREATE TABLE blocked (
 ) STRICT, WITHOUT ROWID;
 
 -- Handed out, to the source with the random number holder. deliveries counts the hand-outs, so it is
--- also the epoch that makes receipts stale.
+-- also the epoch that makes receipts stale. In the order in which they end; a receipt knows when its
+-- own does, so no index by number is needed.
 CREATE TABLE lease (
-    seq INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,
     expires INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
     holder INTEGER NOT NULL,
     due INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     interrupted INTEGER NOT NULL,
     deliveries INTEGER NOT NULL,
-    trail INTEGER NOT NULL
-) STRICT;
-CREATE INDEX lease_by_expiry ON lease (queue, expires);
+    trail INTEGER NOT NULL,
+    PRIMARY KEY (queue, expires, seq)
+) STRICT, WITHOUT ROWID;
 
 -- Dead letters; pos orders them by the time of their death. error: the last one, for searching.
 CREATE TABLE dead (

@@ -75,7 +75,7 @@ impl EmbeddedSource {
 
 /// Gives back what no handler has seen, with nothing recorded.
 fn release(tx: &mut Tx<'_>, unseen: &[Settlement<Receipt>]) -> rusqlite::Result<()> {
-    unseen.iter().try_for_each(|settlement| settle::settle(tx, settlement).map(drop))
+    settle::settle_all(tx, unseen).map(drop)
 }
 
 fn releases(deliveries: Vec<Delivery<Receipt>>) -> Vec<Settlement<Receipt>> {
@@ -132,9 +132,7 @@ impl Source for EmbeddedSource {
             return batch.iter().map(|_| Err(SettleError::Stale)).collect();
         }
         let (owned, size) = (batch.to_vec(), batch.len());
-        let work = move |tx: &mut Tx<'_>| -> rusqlite::Result<Vec<bool>> {
-            owned.iter().map(|settlement| settle::settle(tx, settlement)).collect()
-        };
+        let work = move |tx: &mut Tx<'_>| settle::settle_all(tx, &owned);
         match self.store.write(Need::Sure, size, work).await {
             Ok(ours) => ours
                 .into_iter()

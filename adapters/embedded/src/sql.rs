@@ -11,11 +11,15 @@ macro_rules! statements {
 }
 
 statements! {
-    /// Takes `?1` numbers from the sequence; gives the number after the last.
-    TAKE_NUMBERS = "UPDATE sequence SET next = next + ?1 WHERE one = 1 RETURNING next";
+    /// The next number of the sequence. Not by `RETURNING` of the next statement: for that, SQLite makes
+    /// a table each time, which costs several times as much.
+    NEXT_NUMBER = "SELECT next FROM sequence WHERE one = 1";
+
+    /// Takes numbers from the sequence, up to `?1`, which is the next one then.
+    TAKE_NUMBERS = "UPDATE sequence SET next = ?1 WHERE one = 1";
 
     /// Changes a queue's counters.
-    COUNT = "UPDATE queue SET total = total + ?2, leased = leased + ?3, dead = dead + ?4 WHERE id = ?1";
+    COUNT = "UPDATE queue SET total = total + ?2, dead = dead + ?3 WHERE id = ?1";
 
     /// Stores what the producer said.
     INSERT_MESSAGE = "INSERT INTO message
@@ -47,15 +51,15 @@ statements! {
     DELETE_BLOCKED = "DELETE FROM blocked WHERE queue = ?1 AND due = ?2 AND seq = ?3";
 
     /// Leases that ran out by `?2`.
-    EXPIRED = "SELECT seq, due, attempt, interrupted, deliveries, trail
+    EXPIRED = "SELECT expires, seq, due, attempt, interrupted, deliveries, trail
         FROM lease WHERE queue = ?1 AND expires <= ?2 ORDER BY expires LIMIT ?3";
 
     /// Leases of the source `?2`; reads all of the queue's, which the workers' windows bound.
-    HELD = "SELECT seq, due, attempt, interrupted, deliveries, trail
+    HELD = "SELECT expires, seq, due, attempt, interrupted, deliveries, trail
         FROM lease WHERE queue = ?1 AND holder = ?2";
 
     /// Ends a lease without a verdict.
-    EXPIRE = "DELETE FROM lease WHERE seq = ?1";
+    EXPIRE = "DELETE FROM lease WHERE queue = ?1 AND expires = ?2 AND seq = ?3";
 
     /// What is due by `?2`, oldest first.
     CLAIMABLE = "SELECT r.due, r.seq, r.attempt, r.interrupted, r.deliveries,
@@ -65,8 +69,8 @@ statements! {
 
     /// Leases everything up to and including the message `?3`, due at `?2`.
     LEASE_PREFIX = "INSERT INTO lease
-        (seq, queue, expires, holder, due, attempt, interrupted, deliveries, trail)
-        SELECT seq, queue, ?4, ?5, due, attempt, interrupted, deliveries + 1, trail
+        (queue, expires, seq, holder, due, attempt, interrupted, deliveries, trail)
+        SELECT queue, ?4, seq, ?5, due, attempt, interrupted, deliveries + 1, trail
         FROM runnable WHERE queue = ?1 AND (due, seq) <= (?2, ?3)";
 
     /// Removes that same prefix.
@@ -88,14 +92,27 @@ statements! {
     /// When the next lease of a queue runs out.
     NEXT_EXPIRY = "SELECT expires FROM lease WHERE queue = ?1 ORDER BY expires LIMIT 1";
 
-    /// Ends a lease, if the hand-out `?2` is still the last one.
-    END_LEASE = "DELETE FROM lease WHERE seq = ?1 AND deliveries = ?2";
+    /// Ends a lease, if the hand-out `?4` is still the last one.
+    END_LEASE = "DELETE FROM lease
+        WHERE queue = ?1 AND expires = ?2 AND seq = ?3 AND deliveries = ?4";
 
-    /// Moves the end of a lease, if the hand-out `?2` is still the last one.
-    EXTEND = "UPDATE lease SET expires = ?3 WHERE seq = ?1 AND deliveries = ?2";
+    /// How many of the messages from `?3` to `?4` are leased until `?2`, by the hand-out `?5` each.
+    COUNT_LEASES = "SELECT count(*) FROM lease
+        WHERE queue = ?1 AND expires = ?2 AND seq >= ?3 AND seq <= ?4 AND deliveries = ?5";
+
+    /// Ends the leases of all those.
+    END_LEASES = "DELETE FROM lease
+        WHERE queue = ?1 AND expires = ?2 AND seq >= ?3 AND seq <= ?4 AND deliveries = ?5";
+
+    /// Moves the end of a lease, if the hand-out `?4` is still the last one.
+    EXTEND = "UPDATE lease SET expires = ?5
+        WHERE queue = ?1 AND expires = ?2 AND seq = ?3 AND deliveries = ?4";
 
     /// Removes a message.
     DELETE_MESSAGE = "DELETE FROM message WHERE seq = ?1";
+
+    /// Removes the messages from `?1` to `?2`.
+    DELETE_MESSAGES = "DELETE FROM message WHERE seq >= ?1 AND seq <= ?2";
 
     /// Copies a message to the dead letters.
     BURY = "INSERT INTO dead (pos, queue, seq, id, key, payload, headers,
@@ -118,13 +135,13 @@ statements! {
     EXHUME = "DELETE FROM dead WHERE pos = ?1";
 
     /// A queue's counters.
-    COUNTERS = "SELECT total, leased, dead FROM queue WHERE id = ?1";
+    COUNTERS = "SELECT total, dead FROM queue WHERE id = ?1";
 
     /// What is not yet due.
     DELAYED = "SELECT count(*) FROM runnable WHERE queue = ?1 AND due > ?2";
 
-    /// Leases that ran out and were not yet ended by a claim.
-    OVERDUE = "SELECT count(*) FROM lease WHERE queue = ?1 AND expires <= ?2";
+    /// What is handed out. Those whose leases ran out are as good as back.
+    LEASED = "SELECT count(*) FROM lease WHERE queue = ?1 AND expires > ?2";
 
     /// The oldest that waits behind another of its key.
     OLDEST_BLOCKED = "SELECT due FROM blocked WHERE queue = ?1 ORDER BY due, seq LIMIT 1";

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
@@ -135,21 +135,30 @@ fn start(path: &Path, options: &StoreOptions) -> Result<Inner, Start> {
     let wake_name = wake::name();
     let conn = open::connect_writer(path, options)?;
     let place = Place::of(path)?;
-    let writer = Writer {
-        pages: open::max_pages(&conn, options)?,
-        conn,
-        path: path.to_owned(),
-        place: place.clone(),
-        busy_timeout: options.busy_timeout,
-        bells: Arc::clone(&bells),
-        peers: Peers::new(path, &wake_name),
-        mode: None,
-        version: 0,
+    let pages = open::max_pages(&conn, options)?;
+    let peers = Peers::new(path, &wake_name);
+    let (file, at, busy_timeout) = (path.to_owned(), place.clone(), options.busy_timeout);
+    let rung = Arc::clone(&bells);
+    let write = move || {
+        let writer = Writer {
+            tx: Tx::new(&conn),
+            path: file,
+            place: at,
+            placed: Instant::now(),
+            busy_timeout,
+            pages,
+            bells: rung,
+            peers,
+            mode: None,
+            version: 0,
+            contended: false,
+        };
+        writer.run(&to_run);
     };
     let reader = open::connect_reader(path, options)?;
     let watcher = open::connect_reader(path, options)?;
     let spawn = |name: &str| thread::Builder::new().name(name.into());
-    spawn("forebay-write").spawn(move || writer.run(&to_run))?;
+    spawn("forebay-write").spawn(write)?;
     spawn("forebay-read").spawn(move || to_read.iter().for_each(|read| read(&reader)))?;
     let (ring, poll, to_writer) = (Arc::clone(&bells), options.poll, commands.clone());
     let give_back = move |unseen| source::release_unattended(&to_writer, unseen);

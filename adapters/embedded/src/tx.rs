@@ -1,10 +1,12 @@
-//! One transaction of the writer, shared by all commands that were ready when it began.
+//! The transactions of a writer, one after the other; each is shared by all commands that were ready
+//! when it began.
 //!
-//! Commands note here what is to be told once it is committed (counters, queues to wake), so that
-//! nothing is told that did not happen.
+//! Commands note here what is to be told once it is committed (queues to wake, leases that moved), so
+//! that nothing is told that did not happen. Statements outlive their transaction: looking one up by
+//! its text costs as much as a quarter of running it.
 
-use crate::{sql, time};
-use rusqlite::{CachedStatement, Connection, Params};
+use crate::{Receipt, receipt::Expiry, sql, time};
+use rusqlite::{Connection, Params, Statement};
 use std::time::Instant;
 
 /// How the counters of a queue change.
@@ -12,49 +14,52 @@ use std::time::Instant;
 pub(crate) struct Change {
     /// Runnable, blocked and leased.
     pub(crate) total: i64,
-    /// Leased.
-    pub(crate) leased: i64,
     /// Dead.
     pub(crate) dead: i64,
 }
 
-/// An open transaction.
+/// A transaction at a time.
 pub(crate) struct Tx<'a> {
-    /// For statements that [`Tx::execute`] does not cover.
+    /// For statements that are rarely used.
     pub(crate) conn: &'a Connection,
     /// When it began, by the monotonic clock; read before [`Tx::now`], so a lease that is counted
     /// from here never seems longer than it is.
     pub(crate) instant: Instant,
     /// When it began.
     pub(crate) now: i64,
-    /// Those used so far. The connection's own cache hashes the text of a statement each time it is
-    /// asked for, which costs as much as a quarter of running it.
-    statements: Vec<(&'static str, CachedStatement<'a>)>,
+    statements: Vec<(&'static str, Statement<'a>)>,
     // Lists, since a transaction is about one queue, or a few.
     changes: Vec<(i64, Change)>,
     due: Vec<(i64, i64)>,
+    /// Leases that were extended, and until when.
+    moved: Vec<(Expiry, i64)>,
 }
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(conn: &'a Connection) -> Self {
+        let (statements, changes, due, moved) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { conn, instant: Instant::now(), now: 0, statements, changes, due, moved }
+    }
+
+    /// A transaction begins: what was noted in the one before is forgotten.
+    pub(crate) fn begin(&mut self) {
         let instant = Instant::now();
-        Self::at(conn, instant, time::now())
+        self.begin_at(instant, time::now());
     }
 
-    pub(crate) fn at(conn: &'a Connection, instant: Instant, now: i64) -> Self {
-        let (statements, changes, due) = (Vec::new(), Vec::new(), Vec::new());
-        Self { conn, instant, now, statements, changes, due }
+    pub(crate) fn begin_at(&mut self, instant: Instant, now: i64) {
+        (self.instant, self.now) = (instant, now);
+        self.changes.clear();
+        self.due.clear();
+        self.moved.clear();
     }
 
-    /// A statement. It is compiled once per connection, and looked up once per transaction.
-    pub(crate) fn statement(
-        &mut self,
-        sql: &'static str,
-    ) -> rusqlite::Result<&mut CachedStatement<'a>> {
+    /// A statement, compiled at its first use.
+    pub(crate) fn statement(&mut self, sql: &'static str) -> rusqlite::Result<&mut Statement<'a>> {
         let place = match self.statements.iter().position(|(known, _)| *known == sql) {
             Some(place) => place,
             None => {
-                self.statements.push((sql, self.conn.prepare_cached(sql)?));
+                self.statements.push((sql, self.conn.prepare(sql)?));
                 self.statements.len() - 1
             }
         };
@@ -82,19 +87,36 @@ impl<'a> Tx<'a> {
     }
 
     /// Takes `count` numbers that were never used, and gives the first.
-    pub(crate) fn numbers(&self, count: usize) -> rusqlite::Result<i64> {
-        let count = sql::rows(count);
-        let next: i64 =
-            self.conn.prepare_cached(sql::TAKE_NUMBERS)?.query_row([count], |row| row.get(0))?;
-        Ok(next - count)
+    pub(crate) fn numbers(&mut self, count: usize) -> rusqlite::Result<i64> {
+        let first: i64 = self.statement(sql::NEXT_NUMBER)?.query_row((), |row| row.get(0))?;
+        self.execute(sql::TAKE_NUMBERS, [first.saturating_add(sql::rows(count))])?;
+        Ok(first)
     }
 
-    /// Writes the counters, and gives the queues to wake and from when.
-    pub(crate) fn finish(mut self) -> rusqlite::Result<Vec<(i64, i64)>> {
+    /// When a lease ends, if it is still ours, as it is within this transaction.
+    pub(crate) fn expiry(&self, receipt: &Receipt) -> i64 {
+        let moved = self.moved.iter().rev().find(|(expiry, _)| expiry.is(&receipt.expiry));
+        moved.map_or_else(|| receipt.expiry.get(), |(_, at)| *at)
+    }
+
+    /// A lease was extended.
+    pub(crate) fn moved(&mut self, receipt: &Receipt, expires: i64) {
+        self.moved.push((receipt.expiry.clone(), expires));
+    }
+
+    /// Writes the counters; to be committed then.
+    pub(crate) fn finish(&mut self) -> rusqlite::Result<()> {
         for (queue, change) in std::mem::take(&mut self.changes) {
-            self.execute(sql::COUNT, (queue, change.total, change.leased, change.dead))?;
+            self.execute(sql::COUNT, (queue, change.total, change.dead))?;
         }
-        Ok(self.due)
+        Ok(())
+    }
+
+    /// It is committed: receipts learn where their leases are now. Gives the queues to wake and from
+    /// when.
+    pub(crate) fn committed(&mut self) -> &[(i64, i64)] {
+        self.moved.drain(..).for_each(|(expiry, at)| expiry.set(at));
+        &self.due
     }
 }
 

@@ -26,6 +26,13 @@ const GROUP: usize = 1024;
 /// waiting process tries more often than that. SQLite itself has no queue for its write lock.
 const GAP: Duration = Duration::from_micros(600);
 
+/// How long a claim may take the file to be where it was.
+const LOOK: Duration = Duration::from_millis(100);
+
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
+const DATA_VERSION: &str = "PRAGMA data_version";
+
 /// What a command needs of its transaction; a group takes the strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
@@ -93,20 +100,25 @@ where
 }
 
 /// The thread's own.
-pub(crate) struct Writer {
-    pub(crate) conn: Connection,
+pub(crate) struct Writer<'a> {
+    pub(crate) tx: Tx<'a>,
     pub(crate) path: PathBuf,
     pub(crate) place: Place,
+    /// When the file was last seen to be in its place.
+    pub(crate) placed: Instant,
     pub(crate) busy_timeout: Duration,
     /// Pages that publishing may fill, and those that everything else may; `None`: no limit.
     pub(crate) pages: Option<[i64; 2]>,
     pub(crate) bells: Arc<Bells>,
     pub(crate) peers: Peers,
     pub(crate) mode: Option<Need>,
+    /// What [`data_version`] was in the last transaction.
     pub(crate) version: i64,
+    /// Whether another process has written since the transaction before the last.
+    pub(crate) contended: bool,
 }
 
-impl Writer {
+impl Writer<'_> {
     /// Runs until the last sender is gone.
     pub(crate) fn run(mut self, commands: &mpsc::Receiver<Box<dyn Command>>) {
         while let Ok(first) = commands.recv() {
@@ -134,32 +146,31 @@ impl Writer {
     fn commit(&mut self, group: &mut [Box<dyn Command>]) -> Result<(), StoreError> {
         let need = group.iter().map(|command| command.need()).max().unwrap_or(Need::Sure);
         let started = Instant::now();
-        let due = self.set_mode(need).and_then(|()| self.begin(started)).and_then(|()| {
-            let mut tx = Tx::new(&self.conn);
+        let written = self.set_mode(need).and_then(|()| self.begin(started)).and_then(|()| {
+            self.tx.begin();
             for command in &mut *group {
-                command.run(&mut tx)?;
+                command.run(&mut self.tx)?;
             }
-            let due = tx.finish()?;
-            if self.place.is_left() {
+            self.tx.finish()?;
+            if self.has_moved(need) {
                 // SQLite's own word for it, which it has for its other journals only.
                 let error = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
                 return Err(rusqlite::Error::SqliteFailure(error, None));
             }
-            self.conn.prepare_cached("COMMIT")?.execute(())?;
-            Ok(due)
+            self.tx.execute(COMMIT, ()).map(drop)
         });
-        match due {
-            Ok(due) => {
-                for (queue, due) in due {
-                    self.bells.due(queue, due);
-                    self.peers.tell(queue, due);
+        match written {
+            Ok(()) => {
+                for (queue, due) in self.tx.committed() {
+                    self.bells.due(*queue, *due);
+                    self.peers.tell(*queue, *due);
                 }
                 Ok(())
             }
             Err(error) => {
-                if !self.conn.is_autocommit() {
+                if !self.tx.conn.is_autocommit() {
                     // If even this fails, the connection is gone and says so at its next use.
-                    let _ = self.conn.execute_batch("ROLLBACK");
+                    let _ = self.tx.conn.execute_batch("ROLLBACK");
                 }
                 Err(StoreError::new(&self.path, &error, started.elapsed()))
             }
@@ -168,15 +179,13 @@ impl Writer {
 
     /// Takes the write lock, within the busy timeout.
     fn begin(&mut self, started: Instant) -> rusqlite::Result<()> {
-        let version = data_version(&self.conn)?;
-        if std::mem::replace(&mut self.version, version) != version {
+        if std::mem::take(&mut self.contended) {
             thread::sleep(GAP);
         }
-        let mut begin = self.conn.prepare_cached("BEGIN IMMEDIATE")?;
         let mut pause = Duration::from_micros(50);
         loop {
-            match begin.execute(()) {
-                Ok(_) => return Ok(()),
+            match self.tx.execute(BEGIN, ()) {
+                Ok(_) => break,
                 Err(error) if is_busy(&error) && started.elapsed() < self.busy_timeout => {
                     thread::sleep(pause);
                     pause = (pause * 2).min(GAP / 2);
@@ -184,6 +193,20 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
+        // Asked for in here, where it takes no lock of its own.
+        let version = self.tx.statement(DATA_VERSION)?.query_row((), |row| row.get(0))?;
+        self.contended = std::mem::replace(&mut self.version, version) != version;
+        Ok(())
+    }
+
+    /// Whether the file has left its place. Looked at before all that is confirmed; what is not, the
+    /// claims, looks now and then, so that those who wait for messages get to know.
+    fn has_moved(&mut self, need: Need) -> bool {
+        if need == Need::Light && self.placed.elapsed() < LOOK {
+            return false;
+        }
+        self.placed = Instant::now();
+        self.place.is_left()
     }
 
     /// Sets how much is synced and how far the file may grow; not possible inside a transaction.
@@ -191,11 +214,16 @@ impl Writer {
         if self.mode == Some(need) {
             return Ok(());
         }
-        let level = if need == Need::Light { "NORMAL" } else { "FULL" };
-        self.conn.pragma_update(None, "synchronous", level)?;
+        let light = need == Need::Light;
+        // Unknown until all of it is set.
+        let before = self.mode.take();
+        if before.is_none_or(|before| (before == Need::Light) != light) {
+            let level = if light { "NORMAL" } else { "FULL" };
+            self.tx.conn.execute_batch(&format!("PRAGMA synchronous = {level}"))?;
+        }
         if let Some([publish, all]) = self.pages {
             let pages = if need == Need::Room { publish } else { all };
-            self.conn.pragma_update(None, "max_page_count", pages)?;
+            self.tx.conn.pragma_update(None, "max_page_count", pages)?;
         }
         self.mode = Some(need);
         Ok(())
@@ -204,7 +232,7 @@ impl Writer {
 
 /// A number that changes when another connection has committed.
 pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))
+    conn.prepare_cached(DATA_VERSION)?.query_row((), |row| row.get(0))
 }
 
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
