@@ -4,12 +4,16 @@
 //!
 //! `cargo run --release -p forebay-bench --bin embedded [-- --backlog 1000 --backlog 10000000]`
 //!
+//! With `--instructions` it counts those, by callgrind, in place of time. With `--alone` it runs one
+//! of the loops, for `perf stat` and `strace -c` to look at.
+//!
 //! The bare loop has neither keys nor retries, neither counters nor a thread of its own. Its tables
 //! are in `sql.rs` beside this file.
 
+mod instructions;
 mod sql;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use forebay::{Outgoing, Settlement, Sink, Source, Verdict, Want};
 use forebay_bench::{median::median, progress, table::Table};
 use forebay_embedded::{SourceOptions, Store};
@@ -33,11 +37,56 @@ struct Flags {
     /// How often each case is run.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
+    /// Count instructions in place of time; needs valgrind.
+    #[arg(long)]
+    instructions: bool,
+    /// Just run this loop once for each case.
+    #[arg(long)]
+    alone: Option<Lane>,
+}
+
+/// One of the two loops.
+#[derive(Clone, Copy, ValueEnum)]
+enum Lane {
+    Bare,
+    Forebay,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let flags = Flags::parse();
+    if flags.instructions {
+        return instructions::measure(&flags);
+    }
+    match flags.alone {
+        Some(lane) => alone(lane, &flags).await,
+        None => pairs(&flags).await,
+    }
+}
+
+async fn alone(lane: Lane, flags: &Flags) -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    for &backlog in &flags.backlog {
+        let file = directory.path().join(backlog.to_string());
+        match lane {
+            Lane::Bare => {
+                let bare = sql::Bare::open(&file, backlog)?;
+                for &batch in &flags.batch {
+                    bare.run(batch, flags.rounds)?;
+                }
+            }
+            Lane::Forebay => {
+                let ours = Ours::open(&file, backlog).await?;
+                for &batch in &flags.batch {
+                    ours.run(batch, flags.rounds).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn pairs(flags: &Flags) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let columns = ["backlog", "batch", "bare SQL, messages/s", "Forebay, messages/s", "ratio"];
     let mut table = Table::new(&columns);
