@@ -5,11 +5,12 @@
 
 mod support;
 
-use forebay_conformance::{Harness, Process, Setup, Stop};
-use forebay_contract::{DeadFilter, DeadLetters};
+use forebay_conformance::{
+    Harness, Setup, Stop, kill_redrive_halfway, queue_to_redrive, redrive_slowly,
+};
 use forebay_embedded::{EmbeddedSource, Queue, SourceOptions, Store};
-use std::time::Duration;
-use support::{queue, variable};
+use std::path::Path;
+use support::queue;
 use tempfile::TempDir;
 
 struct Embedded;
@@ -44,30 +45,16 @@ impl Harness for Embedded {
     }
 
     async fn redrive_killed_halfway(&self, directory: &TempDir) -> Result<(), Stop> {
-        let process = Process::start("child_that_redrives", &[("REDRIVE_TEST", directory.path())]);
-        process.wait_for_line("halfway");
-        let done = process.kill().iter().any(|line| line == "done");
-        if done { Err(Stop::fail("it was done before it was killed")) } else { Ok(()) }
+        kill_redrive_halfway("child_that_redrives", directory.path())
     }
 }
 
-/// Redrives one dead letter after the other, the second half slowly.
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]
 async fn child_that_redrives() {
-    let Some(directory) = variable("REDRIVE_TEST") else { return };
-    let queue = queue(&directory.join("queues.db")).await;
-    for n in 0.. {
-        if n == 50 {
-            println!("halfway");
-        }
-        if queue.redrive(&DeadFilter::default(), 1).await.unwrap().moved.is_empty() {
-            println!("done");
-        }
-        if n >= 50 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
+    let Some(directory) = queue_to_redrive() else { return };
+    let queue = queue(&Path::new(&directory).join("queues.db")).await;
+    redrive_slowly(&queue).await;
 }
 
 forebay_conformance::conformance_tests!(Embedded);

@@ -4,11 +4,12 @@
 
 mod support;
 
-use forebay_conformance::{Harness, Process, Setup, Stop};
-use forebay_contract::{DeadFilter, DeadLetters};
+use forebay_conformance::{
+    Harness, Setup, Stop, kill_redrive_halfway, queue_to_redrive, redrive_slowly,
+};
 use forebay_kafka::{Create, KafkaOptions, KafkaQueue, KafkaSource, Order};
 use std::time::{Duration, Instant};
-use support::{Topic, variable};
+use support::Topic;
 
 struct Kafka;
 
@@ -54,34 +55,19 @@ impl Harness for Kafka {
     }
 
     async fn redrive_killed_halfway(&self, topic: &Topic) -> Result<(), Stop> {
-        let name = topic.options.topic.clone();
-        let process = Process::start("child_that_redrives", &[("REDRIVE_TEST", &name)]);
-        process.wait_for_line("halfway");
-        let done = process.kill().iter().any(|line| line == "done");
-        if done { Err(Stop::fail("it was done before it was killed")) } else { Ok(()) }
+        kill_redrive_halfway("child_that_redrives", &topic.options.topic)
     }
 }
 
-/// Redrives one dead letter after the other, the second half slowly.
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]
 async fn child_that_redrives() {
-    let Some(name) = variable("REDRIVE_TEST") else { return };
+    let Some(name) = queue_to_redrive() else { return };
     let mut options: KafkaOptions = support::options("conformance");
     options.group = format!("forebay-{name}");
     (options.own_topics, options.topic) = (name.clone(), name);
     let queue = KafkaQueue::open(options).await.unwrap();
-    for n in 0.. {
-        if n == 50 {
-            println!("halfway");
-        }
-        if queue.redrive(&DeadFilter::default(), 1).await.unwrap().moved.is_empty() {
-            println!("done");
-        }
-        if n >= 50 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
+    redrive_slowly(&queue).await;
 }
 
 forebay_conformance::conformance_tests!(Kafka);

@@ -5,67 +5,22 @@
 
 mod support;
 
-use forebay_conformance::{
-    Harness, Setup, Stop,
-    proxy::{Direction, FaultProxy},
-};
+use forebay_conformance::proxy::Direction;
 use forebay_contract::{DeadFilter, DeadLetters, Outgoing, Sink, Source, SourceEvent, Verdict};
-use forebay_rabbitmq::{RabbitOptions, RabbitQueue, RabbitSource};
+use forebay_rabbitmq::{RabbitOptions, RabbitSource};
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 use support::{
-    CleanUp, dead_letter, event, open, options, receive_for, retry, settlement, through,
+    CleanUp, dead_letter, event, harness::Rabbit, open, options, receive_for, retry, settlement,
+    through,
 };
 
 /// How late each byte comes, on each way.
 const LATE: Duration = Duration::from_millis(4);
 
-struct Slow;
-
-struct Case {
-    options: RabbitOptions,
-    proxy: FaultProxy,
-    _clean_up: CleanUp,
-}
-
-impl Harness for Slow {
-    type Queue = Case;
-    type Source = RabbitSource;
-    type Sink = RabbitQueue;
-    type Dead = RabbitQueue;
-
-    async fn fresh(&self, setup: &Setup) -> Result<Case, Stop> {
-        let (proxy, url) = through();
-        proxy.delay(LATE);
-        let options = RabbitOptions { url, ..options() }.ordered(setup.ordered);
-        Ok(Case { _clean_up: CleanUp(options.clone()), options, proxy })
-    }
-
-    async fn open(&self, case: &Case, _: &Setup) -> Result<RabbitSource, Stop> {
-        Ok(open(&case.options).await.source().await?)
-    }
-
-    async fn sink(&self, case: &Case) -> Result<RabbitQueue, Stop> {
-        Ok(open(&case.options).await)
-    }
-
-    async fn dead(&self, case: &Case) -> Result<RabbitQueue, Stop> {
-        Ok(open(&case.options).await)
-    }
-
-    async fn sever(&self, case: &Case) -> Result<(), Stop> {
-        case.proxy.cut();
-        Ok(())
-    }
-
-    fn header_order(&self) -> bool {
-        false
-    }
-}
-
-forebay_conformance::conformance_tests!(Slow);
+forebay_conformance::conformance_tests!(Rabbit { late: LATE });
 
 /// Whatever byte it is at which a connection is reset, each message is handled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

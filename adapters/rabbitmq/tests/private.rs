@@ -5,75 +5,38 @@
 
 mod support;
 
-use forebay_conformance::proxy::FaultProxy;
+use forebay_conformance::{Broker, proxy::FaultProxy};
 use forebay_contract::{
     DeadFilter, DeadLetters, Outgoing, PublishError, SettleError, Sink, Source, SourceEvent,
     Verdict,
 };
 use forebay_rabbitmq::{RabbitError, RabbitOptions, RabbitQueue, Topology};
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use support::{
-    dead_letter, event, name, open, publish, receive, receive_n, retry, settle, settlement,
+    dead_letter, event, name, open, private_url, publish, receive, receive_n, retry, settle,
+    settlement,
 };
 
-/// A RabbitMQ of a test's own, ended with it.
-struct Broker {
-    directory: PathBuf,
-    offset: u32,
+/// Has the broker run a line of Erlang.
+fn eval(broker: &Broker, line: &str) {
+    broker.ctl(&["eval", line]);
 }
 
-impl Broker {
-    fn start() -> Self {
-        // Ports that other runs of this test do not use.
-        let offset = 4_000 + std::process::id() % 200 * 10;
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("rabbitmq-{offset}"));
-        let broker = Self { directory, offset };
-        broker.script(&["up", "rabbitmq"]);
-        broker
-    }
-
-    fn script(&self, arguments: &[&str]) -> String {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/brokers");
-        let output = Command::new(script)
-            .args(arguments)
-            .env("FOREBAY_BROKERS_DIR", &self.directory)
-            .env("FOREBAY_BROKERS_OFFSET", self.offset.to_string())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "scripts/brokers {arguments:?}: {said}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// Has the broker run a line of Erlang.
-    fn eval(&self, line: &str) {
-        self.script(&["ctl", "rabbitmq", "eval", line]);
-    }
-
-    fn options(&self) -> RabbitOptions {
-        let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", 25_672 + self.offset);
-        RabbitOptions {
-            confirm_timeout: Duration::from_secs(2),
-            heartbeat: Duration::from_secs(2),
-            ..RabbitOptions::new(url, name())
-        }
-    }
+fn memory(broker: &Broker, limit: &str) {
+    broker.ctl(&["set_vm_memory_high_watermark", "absolute", limit]);
 }
 
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.script(&["down", "rabbitmq"]);
-        let _ = std::fs::remove_dir_all(&self.directory);
+fn options(broker: &Broker) -> RabbitOptions {
+    RabbitOptions {
+        confirm_timeout: Duration::from_secs(2),
+        heartbeat: Duration::from_secs(2),
+        ..RabbitOptions::new(private_url(broker), name())
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_in_trouble_loses_nothing() {
-    let broker = Broker::start();
+    let broker = Broker::start("rabbitmq", &[]);
     gives_few_rights(&broker).await;
     closes_channels_of_the_slow(&broker).await;
     takes_only_small_messages(&broker).await;
@@ -85,12 +48,10 @@ async fn a_broker_in_trouble_loses_nothing() {
 /// The rights that `docs/rabbitmq.md` asks for suffice; and without the right to configure, what is
 /// missing is told.
 async fn gives_few_rights(broker: &Broker) {
-    let rabbitmqctl =
-        |arguments: &[&str]| broker.script(&[&["ctl", "rabbitmq"], arguments].concat());
-    rabbitmqctl(&["add_user", "few", "secret"]);
+    broker.ctl(&["add_user", "few", "secret"]);
     let ours = r"^orders($|\..*)";
-    rabbitmqctl(&["set_permissions", "few", ours, r"^(amq\.default|orders($|\..*))", ours]);
-    let all = broker.options();
+    broker.ctl(&["set_permissions", "few", ours, r"^(amq\.default|orders($|\..*))", ours]);
+    let all = options(broker);
     let url = all.url.replace("guest:guest", "few:secret");
     let options = RabbitOptions { url, queue: "orders".into(), ..all };
     let queue = open(&options).await;
@@ -103,7 +64,7 @@ async fn gives_few_rights(broker: &Broker) {
     assert_eq!(queue.redrive(&DeadFilter::default(), 10).await.unwrap().moved.len(), 1);
     assert_eq!(receive(&source, 1).await.len(), 1);
     source.close(Duration::from_secs(5)).await.unwrap();
-    rabbitmqctl(&["set_permissions", "few", "^$", ".*", ".*"]);
+    broker.ctl(&["set_permissions", "few", "^$", ".*", ".*"]);
     let error = RabbitQueue::open(options.clone()).await.unwrap_err();
     let said = error.to_string();
     assert!(matches!(error, RabbitError::NotAllowed { .. }) && said.contains("orders"), "{said}");
@@ -113,9 +74,9 @@ async fn gives_few_rights(broker: &Broker) {
 
 /// `consumer_timeout`: the channel is closed, the message comes again, and the worker goes on.
 async fn closes_channels_of_the_slow(broker: &Broker) {
-    broker.eval("application:set_env(rabbit, consumer_timeout, 1000).");
-    broker.eval("application:set_env(rabbit, channel_tick_interval, 300).");
-    let queue = open(&broker.options()).await;
+    eval(broker, "application:set_env(rabbit, consumer_timeout, 1000).");
+    eval(broker, "application:set_env(rabbit, channel_tick_interval, 300).");
+    let queue = open(&options(broker)).await;
     let source = queue.source().await.unwrap();
     publish(&queue, &[Outgoing::new("slow").id("slow")]).await;
     let slow = receive(&source, 1).await;
@@ -126,20 +87,20 @@ async fn closes_channels_of_the_slow(broker: &Broker) {
     assert_eq!((again[0].message.interrupted, again[0].message.deliveries), (0, Some(2)));
     assert_eq!(settle(&source, &slow, Verdict::Ack).await, [false], "a receipt of a lost channel");
     assert_eq!(settle(&source, &again, Verdict::Ack).await, [true]);
-    broker.eval("application:set_env(rabbit, consumer_timeout, 1800000).");
-    broker.eval("application:set_env(rabbit, channel_tick_interval, 60000).");
+    eval(broker, "application:set_env(rabbit, consumer_timeout, 1800000).");
+    eval(broker, "application:set_env(rabbit, channel_tick_interval, 60000).");
     source.close(Duration::from_secs(5)).await.unwrap();
     assert_eq!(queue.backlog().await.unwrap().outstanding(), 0);
 }
 
 /// `connection.blocked`: publishing waits and says why; consuming and acknowledging go on.
 async fn is_low_on_memory(broker: &Broker) {
-    let queue = open(&broker.options()).await;
+    let queue = open(&options(broker)).await;
     let source = queue.source().await.unwrap();
     let all: Vec<_> = (0..20).map(|n| Outgoing::new(n.to_string())).collect();
     publish(&queue, &all).await;
     let out = receive_n(&source, 10).await;
-    broker.script(&["ctl", "rabbitmq", "set_vm_memory_high_watermark", "absolute", "1MB"]);
+    memory(broker, "1MB");
     // The broker blocks a connection when it publishes next, and reads nothing more from it.
     let start = Instant::now();
     let refused = queue.publish(&[Outgoing::new("late").id("late")]).await.remove(0);
@@ -157,7 +118,7 @@ async fn is_low_on_memory(broker: &Broker) {
     assert!(settle(&source, &out[2..], Verdict::Ack).await.iter().all(|ok| *ok));
     let rest = receive_n(&source, 10).await;
     assert!(settle(&source, &rest, Verdict::Ack).await.iter().all(|ok| *ok));
-    broker.script(&["ctl", "rabbitmq", "set_vm_memory_high_watermark", "absolute", "1GB"]);
+    memory(broker, "1GB");
     // Settled again, each is copied once.
     let start = Instant::now();
     loop {
@@ -179,8 +140,8 @@ async fn is_low_on_memory(broker: &Broker) {
 
 /// `max_message_size`: the broker closes the channel over a message, and only that one fails.
 async fn takes_only_small_messages(broker: &Broker) {
-    broker.eval("application:set_env(rabbit, max_message_size, 100000).");
-    let queue = open(&broker.options()).await;
+    eval(broker, "application:set_env(rabbit, max_message_size, 100000).");
+    let queue = open(&options(broker)).await;
     let source = queue.source().await.unwrap();
     let sizes = [10, 20, 200_000, 30, 300_000, 40];
     let all: Vec<_> = sizes.iter().map(|size| Outgoing::new(vec![0; *size])).collect();
@@ -201,26 +162,26 @@ async fn takes_only_small_messages(broker: &Broker) {
         settle(&source, &out, Verdict::Ack).await;
     }
     assert_eq!(seen, [10, 20, 30, 40].into());
-    broker.eval("application:unset_env(rabbit, max_message_size).");
+    eval(broker, "application:unset_env(rabbit, max_message_size).");
     source.close(Duration::from_secs(5)).await.unwrap();
 }
 
 /// A connection that dies while it is blocked hears no `connection.unblocked`; publishing goes on
 /// with the next one all the same.
 async fn is_lost_while_it_is_low_on_memory(broker: &Broker) {
-    let options = broker.options();
-    let upstream = format!("127.0.0.1:{}", 25_672 + broker.offset);
+    let options = options(broker);
+    let upstream = broker.address(25_672);
     let proxy = FaultProxy::start(upstream.parse().unwrap()).unwrap();
     let url = options.url.replace(&upstream, &proxy.address().to_string());
     let queue = open(&RabbitOptions { url, ..options }).await;
     publish(&queue, &[Outgoing::new("1")]).await;
-    broker.script(&["ctl", "rabbitmq", "set_vm_memory_high_watermark", "absolute", "1MB"]);
+    memory(broker, "1MB");
     for _ in 0..2 {
         let refused = queue.publish(&[Outgoing::new("2")]).await.remove(0);
         assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
     }
     proxy.cut();
-    broker.script(&["ctl", "rabbitmq", "set_vm_memory_high_watermark", "absolute", "1GB"]);
+    memory(broker, "1GB");
     let start = Instant::now();
     while queue.publish(&[Outgoing::new("3")]).await[0].is_err() {
         assert!(start.elapsed() < Duration::from_secs(15), "publishing has stopped for ever");
@@ -231,7 +192,7 @@ async fn is_lost_while_it_is_low_on_memory(broker: &Broker) {
 /// SIGKILL: what was confirmed, delayed or dead is there when the broker is back, and the worker goes
 /// on by itself.
 async fn is_killed(broker: &Broker) {
-    let queue = open(&broker.options()).await;
+    let queue = open(&options(broker)).await;
     let source = queue.source().await.unwrap();
     let ids: Vec<_> = (0..50).map(|n| format!("m{n}")).collect();
     let all: Vec<_> = ids.iter().map(|id| Outgoing::new(id.clone()).id(id.as_str())).collect();
@@ -240,12 +201,12 @@ async fn is_killed(broker: &Broker) {
     assert!(settle(&source, &out[..5], retry(Duration::from_secs(3))).await.iter().all(|ok| *ok));
     assert!(settle(&source, &out[5..10], dead_letter()).await.iter().all(|ok| *ok));
     let published = queue.publish(&all[..1]);
-    broker.script(&["kill", "rabbitmq"]);
+    broker.kill();
     drop(published);
     while !matches!(event(&source).await, SourceEvent::Down(_)) {}
     let refused = queue.publish(&all[..1]).await.remove(0);
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
-    broker.script(&["up", "rabbitmq"]);
+    broker.up();
     let mut seen = std::collections::BTreeSet::new();
     let start = Instant::now();
     while seen.len() < 45 {

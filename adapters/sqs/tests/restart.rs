@@ -8,12 +8,11 @@
 
 mod support;
 
+use forebay_conformance::Broker;
 use forebay_contract::{Outgoing, Sink, Source, SourceError, Verdict, Want};
 use forebay_sqs::{SqsOptions, SqsQueue, SqsSource, Topology};
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,42 +24,6 @@ use support::{fresh_name, sdk, settlement, text};
 const RESTARTS: usize = 3;
 /// The most that the worker has out.
 const WINDOW: usize = 20;
-
-/// An ElasticMQ of a test's own, ended with it.
-struct Broker {
-    directory: PathBuf,
-    offset: u32,
-}
-
-impl Broker {
-    fn start() -> Self {
-        // Ports that other runs of this test do not use.
-        let offset = 6_000 + std::process::id() % 200 * 10;
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("elasticmq-{offset}"));
-        let broker = Self { directory, offset };
-        broker.script("up");
-        broker
-    }
-
-    fn script(&self, command: &str) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/brokers");
-        let output = Command::new(script)
-            .args([command, "elasticmq"])
-            .env("FOREBAY_BROKERS_DIR", &self.directory)
-            .env("FOREBAY_BROKERS_OFFSET", self.offset.to_string())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "scripts/brokers {command} elasticmq: {said}");
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.script("down");
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
 
 /// Publishes until told to stop; which numbers were confirmed.
 async fn produce(queue: SqsQueue, pause: Arc<AtomicBool>, stop: Arc<AtomicBool>) -> Vec<usize> {
@@ -104,9 +67,9 @@ async fn work(source: &SqsSource, handled: &mut HashMap<usize, u32>) -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_of_the_broker_lose_nothing() {
-    let broker = tokio::task::spawn_blocking(Broker::start).await.unwrap();
-    let broker = Arc::new(broker);
-    let address = format!("127.0.0.1:{}", 29_325 + broker.offset).parse().unwrap();
+    let starting = tokio::task::spawn_blocking(|| Broker::start("elasticmq", &[]));
+    let broker = Arc::new(starting.await.unwrap());
+    let address = broker.address(29_325).parse().unwrap();
     let options = SqsOptions::new(fresh_name(false)).topology(Topology::Create);
     let options = options.lease(Duration::from_secs(5)).wait(Duration::from_secs(1));
     let queue = SqsQueue::open_with(options, &sdk(address).await).await.unwrap();
@@ -123,7 +86,7 @@ async fn restarts_of_the_broker_lose_nothing() {
                 pause.store(true, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let broker = Arc::clone(&broker);
-                let restarted = tokio::task::spawn_blocking(move || broker.script("restart"));
+                let restarted = tokio::task::spawn_blocking(move || broker.restart());
                 restarted.await.unwrap();
                 pause.store(false, Ordering::Relaxed);
             }

@@ -50,8 +50,11 @@
 //!
 #![doc = include_str!("../MUSTS.md")]
 
+mod broker;
 pub mod cases;
+mod halfway;
 mod harness;
+mod kills;
 mod list;
 mod process;
 pub mod proxy;
@@ -59,7 +62,10 @@ mod run;
 mod stage;
 mod stop;
 
+pub use broker::Broker;
+pub use halfway::{kill_redrive_halfway, queue_to_redrive, redrive_slowly};
 pub use harness::{Harness, Setup, Timing};
+pub use kills::nothing_is_lost_when_killed;
 pub use list::{CASES, run_all};
 pub use process::Process;
 pub use run::{CaseReport, Report, run_case, run_test};

@@ -3,7 +3,9 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use forebay_conformance::proxy::FaultProxy;
+pub(crate) mod harness;
+
+use forebay_conformance::{Broker, proxy::FaultProxy};
 use forebay_contract::{
     Delivery, FailureKind, FailureNote, MessageId, Outgoing, Settlement, Sink, Source, SourceEvent,
     Verdict, Want,
@@ -23,6 +25,11 @@ pub(crate) type Out = Delivery<Receipt>;
 pub(crate) fn url() -> String {
     let default = "amqp://guest:guest@127.0.0.1:25672/%2f";
     env::var("FOREBAY_TEST_AMQP").unwrap_or_else(|_| default.into())
+}
+
+/// Where a broker of a test's own is.
+pub(crate) fn private_url(broker: &Broker) -> String {
+    format!("amqp://guest:guest@{}/%2f", broker.address(25_672))
 }
 
 /// A proxy of a test's own before the broker, and the address through it.
