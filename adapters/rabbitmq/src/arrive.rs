@@ -58,7 +58,7 @@ pub(crate) fn take_in(shared: &Arc<Shared>, batch: Vec<lapin::message::Delivery>
                 _ => session.buffer.push(delivery),
             }
         }
-        session.send_acks();
+        session.pace_acks(now);
     }
     shared.arrived.notify_waiters();
     if !unidentified.is_empty() {

@@ -118,12 +118,15 @@ async fn until_wanted(shared: &Shared) -> Option<Duration> {
 async fn pump(shared: &Arc<Shared>, mut tap: Tap) -> End {
     let mut look = tokio::time::interval(LOOK.min(shared.queue.checked.options.idle_after / 2));
     loop {
+        let now = Instant::now();
+        let acks = shared.lock().session.as_ref().and_then(|session| session.acks_due_at(now));
         tokio::select! {
             biased;
             came = tap.next() => if let Err(error) = take(shared, &mut tap, came) {
                 return End::Lost(lost(shared, error.as_ref()));
             },
             () = shared.control.notified() => {}
+            () = acks_due(acks) => {}
             _ = look.tick() => {}
         }
         match attend(shared, &mut tap).await {
@@ -136,6 +139,14 @@ async fn pump(shared: &Arc<Shared>, mut tap: Tap) -> End {
             Ok(Some(end)) => return end,
             Err(error) => return End::Lost(error),
         }
+    }
+}
+
+/// Waits until the broker is to be told of what is done.
+async fn acks_due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -174,6 +185,7 @@ async fn attend(shared: &Arc<Shared>, tap: &mut Tap) -> Result<Option<End>, Rabb
         let Some(session) = session else {
             return Ok(Some(End::Lost(RabbitError::Closed)));
         };
+        session.pace_acks(Instant::now());
         if options.ordered {
             let was_calm = session.is_calm;
             match session.renewal(options.consumer_timeout, Instant::now()) {
@@ -243,7 +255,8 @@ fn lost(shared: &Shared, error: Option<&lapin::Error>) -> RabbitError {
 
 /// Gives a channel up of which nothing is out; what it holds comes again through the next one.
 async fn renew(shared: &Shared) {
-    let Some(session) = shared.lock().session.take() else { return };
+    let Some(mut session) = shared.lock().session.take() else { return };
+    session.send_acks();
     session.forget(&mut shared.memory());
     tracing::info!(
         queue = %shared.queue.checked.options.queue,
@@ -275,7 +288,8 @@ async fn closed(shared: &Shared, within: Duration) -> Life {
     // What is not copied in time comes again, and its copy, too.
     let _ = tokio::time::timeout_at(until, copied).await;
     let session = shared.lock().session.take();
-    if let Some(session) = session {
+    if let Some(mut session) = session {
+        session.send_acks();
         session.forget(&mut shared.memory());
         let at_least = until.max(tokio::time::Instant::now() + Duration::from_millis(200));
         // If it does not answer, the channel closes with the connection.

@@ -207,6 +207,11 @@ impl<T> Ledger<T> {
         self.invariants();
     }
 
+    /// How many have been done since the last frames.
+    pub(crate) fn untold(&self) -> usize {
+        self.done.len()
+    }
+
     /// The number of the newest delivery; 0 before the first.
     pub(crate) fn last(&self) -> u64 {
         self.last

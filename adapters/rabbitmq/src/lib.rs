@@ -30,6 +30,7 @@ mod ledger;
 mod link;
 mod memory;
 mod options;
+mod pace;
 mod properties;
 mod publisher;
 mod queue;

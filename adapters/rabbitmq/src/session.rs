@@ -10,6 +10,7 @@ use crate::{
     demand::Demand,
     ledger::{Ack, Ledger},
     memory::Memory,
+    pace::Pace,
     queue::Inner,
     renew::{Renewal, renewal},
 };
@@ -51,6 +52,9 @@ pub(crate) struct Session {
     pub(crate) channel: Channel,
     /// The consumer's tag, until it is told to stop.
     pub(crate) consuming: Option<ShortString>,
+    /// The consumer's prefetch.
+    pub(crate) prefetch: u16,
+    pub(crate) pace: Pace,
     pub(crate) ledger: Ledger<Original>,
     pub(crate) buffer: Buffer,
     /// In key order: nothing is handed out, because the channel is to be renewed.
@@ -66,6 +70,20 @@ impl Session {
         };
         self.is_calm = renewal != Renewal::NotYet;
         renewal
+    }
+
+    /// Tells the broker of what is done, if it is time.
+    pub(crate) fn pace_acks(&mut self, now: Instant) {
+        let untold = self.ledger.untold();
+        if untold > 0 && self.pace.is_due(untold, self.prefetch, now) {
+            self.send_acks();
+            self.pace.told(now);
+        }
+    }
+
+    /// When the broker is to be told of what is done and has waited; `None` if nothing has.
+    pub(crate) fn acks_due_at(&self, now: Instant) -> Option<Instant> {
+        (self.ledger.untold() > 0).then(|| self.pace.due_at(now))
     }
 
     /// Tells the broker of all that is done. The frames are in the connection's queue, in order, when

@@ -11,8 +11,8 @@
 //! half-known. While it is on its way, its delivery cannot be settled by another verdict; settling it
 //! again waits for the same copy. If the copy fails, the delivery is out as before.
 //!
-//! Why acks are reported as deferred: AMQP confirms no ack. It is on its way when `settle` returns;
-//! if the connection is lost at that moment, the message comes again.
+//! Why acks are reported as deferred: AMQP confirms no ack. It is on its way a few milliseconds after
+//! `settle` has returned (`pace.rs`); if the connection is lost before, the message comes again.
 
 use crate::{
     RabbitError,
@@ -112,6 +112,7 @@ fn begin(shared: &Arc<Shared>, batch: &[Settlement<Receipt>]) -> Begun {
         waits: Vec::new(),
     };
     let (mut items, mut jobs, mut held) = (Vec::new(), Vec::new(), false);
+    let (mut acked, mut sets_clock) = (0, false);
     {
         let mut state = shared.lock();
         let wanted = state.demand.is_wanted() || shared.queue.checked.options.ordered;
@@ -134,6 +135,7 @@ fn begin(shared: &Arc<Shared>, batch: &[Settlement<Receipt>]) -> Begun {
                 Standing::Out => match course(&shared.queue, session, settlement) {
                     Course::Ack => {
                         session.ledger.done(receipt.tag);
+                        acked += 1;
                         Ok(Settled::Deferred)
                     }
                     Course::Nack => {
@@ -161,11 +163,17 @@ fn begin(shared: &Arc<Shared>, batch: &[Settlement<Receipt>]) -> Begun {
             });
         }
         if let Some(session) = &mut state.session {
-            session.send_acks();
+            let waited = session.ledger.untold() > acked;
+            session.pace_acks(Instant::now());
+            // Those that are the first to wait set the clock.
+            sets_clock = !waited && session.ledger.untold() > 0;
         }
     }
     if held {
         shared.arrived.notify_waiters();
+    }
+    if sets_clock {
+        shared.control.notify_one();
     }
     if !jobs.is_empty() {
         let (tell, told) = oneshot::channel();

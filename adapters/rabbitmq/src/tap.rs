@@ -56,6 +56,8 @@ impl Tap {
             epoch: EPOCH.fetch_add(1, Ordering::Relaxed),
             channel: channel.clone(),
             consuming: Some(consumer.tag()),
+            prefetch,
+            pace: Default::default(),
             ledger: Default::default(),
             buffer: Default::default(),
             is_calm: false,
@@ -97,6 +99,7 @@ impl Tap {
         let consumer = consume(shared, &self.channel, self.prefetch).await?;
         if let Some(session) = &mut shared.lock().session {
             session.consuming = Some(consumer.tag());
+            session.prefetch = self.prefetch;
             self.after = session.ledger.last();
         }
         (self.consumer, self.since) = (Some(consumer), Instant::now());
