@@ -3,7 +3,7 @@
 use crate::{Fault, fault::Call, wire::Attributes};
 use aws_sdk_sqs::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
+    error::{BuildError, ProvideErrorMetadata, SdkError},
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
         DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName,
@@ -121,62 +121,41 @@ impl Api {
     }
 
     /// Deletes messages by their handles. Result `i` answers `handles[i]`.
-    pub(crate) async fn delete(&self, handles: &[String]) -> Vec<Result<(), Fault>> {
+    pub(crate) async fn delete<H>(&self, handles: &[H]) -> Vec<Result<(), Fault>>
+    where
+        H: AsRef<str>,
+    {
         const ACTION: &str = "sqs:DeleteMessage";
-        self.in_batches(handles, |handles| async move {
-            let entries = handles.iter().enumerate().map(|(i, handle)| {
+        self.in_batches(ACTION, handles, |handles| async move {
+            let entries = self.entries(ACTION, handles, |id, handle| {
                 DeleteMessageBatchRequestEntry::builder()
-                    .id(i.to_string())
-                    .receipt_handle(handle)
+                    .id(id)
+                    .receipt_handle(handle.as_ref())
                     .build()
-                    .expect("a delete with id and handle can be built")
-            });
-            let call = async {
-                self.client
-                    .delete_message_batch()
-                    .queue_url(&*self.url)
-                    .set_entries(Some(entries.collect()))
-                    .send()
-                    .await
-                    .map_err(|error| self.fault(ACTION, &error))
-            };
-            let answer = match self.in_time(ACTION, ANSWER, call).await {
-                Ok(answer) => answer,
-                Err(fault) => return vec![Err(fault); handles.len()],
-            };
-            let done = answer.successful.iter().map(|entry| (entry.id.as_str(), ()));
-            self.answers(ACTION, handles.len(), done, &answer.failed)
+            })?;
+            let call = self.client.delete_message_batch().queue_url(&*self.url);
+            let answer = call.set_entries(Some(entries)).send().await;
+            let answer = answer.map_err(|error| self.fault(ACTION, &error))?;
+            Ok((answer.successful.into_iter().map(|entry| entry.id).collect(), answer.failed))
         })
         .await
     }
 
     /// Hides messages for so many seconds from now on. Result `i` answers `changes[i]`.
-    pub(crate) async fn hide(&self, changes: &[(String, i32)]) -> Vec<Result<(), Fault>> {
+    pub(crate) async fn hide<H>(&self, changes: &[(H, i32)]) -> Vec<Result<(), Fault>>
+    where
+        H: AsRef<str>,
+    {
         const ACTION: &str = "sqs:ChangeMessageVisibility";
-        self.in_batches(changes, |changes| async move {
-            let entries = changes.iter().enumerate().map(|(i, (handle, secs))| {
-                ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(i.to_string())
-                    .receipt_handle(handle)
-                    .visibility_timeout(*secs)
-                    .build()
-                    .expect("a change with id and handle can be built")
-            });
-            let call = async {
-                self.client
-                    .change_message_visibility_batch()
-                    .queue_url(&*self.url)
-                    .set_entries(Some(entries.collect()))
-                    .send()
-                    .await
-                    .map_err(|error| self.fault(ACTION, &error))
-            };
-            let answer = match self.in_time(ACTION, ANSWER, call).await {
-                Ok(answer) => answer,
-                Err(fault) => return vec![Err(fault); changes.len()],
-            };
-            let done = answer.successful.iter().map(|entry| (entry.id.as_str(), ()));
-            self.answers(ACTION, changes.len(), done, &answer.failed)
+        self.in_batches(ACTION, changes, |changes| async move {
+            let entries = self.entries(ACTION, changes, |id, (handle, secs)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(id);
+                entry.receipt_handle(handle.as_ref()).visibility_timeout(*secs).build()
+            })?;
+            let call = self.client.change_message_visibility_batch().queue_url(&*self.url);
+            let answer = call.set_entries(Some(entries)).send().await;
+            let answer = answer.map_err(|error| self.fault(ACTION, &error))?;
+            Ok((answer.successful.into_iter().map(|entry| entry.id).collect(), answer.failed))
         })
         .await
     }
@@ -185,36 +164,44 @@ impl Api {
     /// identity that SQS gave it.
     pub(crate) async fn send(&self, messages: &[Send]) -> Vec<Result<String, Fault>> {
         const ACTION: &str = "sqs:SendMessage";
-        let entries = messages.iter().enumerate().map(|(i, message)| {
-            let attributes = message.attributes.clone();
-            let (group, dedup) = message.fifo.clone().unzip();
-            SendMessageBatchRequestEntry::builder()
-                .id(i.to_string())
-                .message_body(&message.body)
-                .set_message_attributes((!attributes.is_empty()).then_some(attributes))
-                .set_delay_seconds(message.delay)
-                .set_message_group_id(group)
-                .set_message_deduplication_id(dedup)
-                .build()
-                .expect("a message with id and body can be built")
-        });
         let call = async {
-            self.client
-                .send_message_batch()
-                .queue_url(&*self.url)
-                .set_entries(Some(entries.collect()))
-                .send()
-                .await
-                .map_err(|error| self.fault(ACTION, &error))
+            let entries = self.entries(ACTION, messages, |id, message| {
+                let attributes = message.attributes.clone();
+                let (group, dedup) = message.fifo.clone().unzip();
+                SendMessageBatchRequestEntry::builder()
+                    .id(id)
+                    .message_body(&message.body)
+                    .set_message_attributes((!attributes.is_empty()).then_some(attributes))
+                    .set_delay_seconds(message.delay)
+                    .set_message_group_id(group)
+                    .set_message_deduplication_id(dedup)
+                    .build()
+            })?;
+            let call = self.client.send_message_batch().queue_url(&*self.url);
+            let answer = call.set_entries(Some(entries)).send().await;
+            answer.map_err(|error| self.fault(ACTION, &error))
         };
         match self.in_time(ACTION, ANSWER, call).await {
             Ok(answer) => {
-                let done = answer.successful.iter();
-                let done = done.map(|entry| (entry.id.as_str(), entry.message_id.clone()));
+                let done = answer.successful.into_iter().map(|entry| (entry.id, entry.message_id));
                 self.answers(ACTION, messages.len(), done, &answer.failed)
             }
             Err(fault) => vec![Err(fault); messages.len()],
         }
+    }
+
+    /// The entries of one batch, each under its place.
+    fn entries<T, E>(
+        &self,
+        action: &'static str,
+        items: &[T],
+        entry: impl Fn(String, &T) -> Result<E, BuildError>,
+    ) -> Result<Vec<E>, Fault> {
+        let entries = items.iter().enumerate().map(|(i, item)| entry(i.to_string(), item));
+        entries.collect::<Result<_, _>>().map_err(|error| {
+            let detail = format!("the SDK cannot build it: {error}");
+            Fault::Other { action, queue: self.name.to_string(), detail }
+        })
     }
 
     /// Sends messages, in batches as large as SQS takes. `ordered`: one batch after the other, and none
@@ -258,29 +245,43 @@ impl Api {
         Ok(self.in_time(ACTION, ANSWER, call).await?.attributes.unwrap_or_default())
     }
 
-    /// Makes a call for each ten items, several at a time, and strings the answers together.
+    /// Makes a call for each ten items, several at a time, and strings the answers together. A call
+    /// tells the ids of what is done, and what failed.
     async fn in_batches<'a, T, F>(
         &'a self,
+        action: &'static str,
         items: &'a [T],
         call: impl Fn(&'a [T]) -> F,
     ) -> Vec<Result<(), Fault>>
     where
-        F: Future<Output = Vec<Result<(), Fault>>>,
+        F: Future<Output = Result<(Vec<String>, Vec<BatchResultErrorEntry>), Fault>>,
     {
+        let batch = |items: &'a [T]| {
+            let call = self.in_time(action, ANSWER, call(items));
+            async move {
+                match call.await {
+                    Ok((done, failed)) => {
+                        let done = done.into_iter().map(|id| (id, ()));
+                        self.answers(action, items.len(), done, &failed)
+                    }
+                    Err(fault) => vec![Err(fault); items.len()],
+                }
+            }
+        };
         if items.len() <= BATCH {
-            return if items.is_empty() { Vec::new() } else { call(items).await };
+            return if items.is_empty() { Vec::new() } else { batch(items).await };
         }
-        let calls: Vec<_> = items.chunks(BATCH).map(call).collect();
+        let calls: Vec<_> = items.chunks(BATCH).map(batch).collect();
         let answers: Vec<_> = stream::iter(calls).buffered(self.calls).collect().await;
         answers.into_iter().flatten().collect()
     }
 
     /// The answers to the entries of one batch, in order. An entry that SQS does not mention has failed.
-    fn answers<'a, T>(
+    fn answers<T>(
         &self,
         action: &'static str,
         entries: usize,
-        done: impl Iterator<Item = (&'a str, T)>,
+        done: impl Iterator<Item = (String, T)>,
         failed: &[BatchResultErrorEntry],
     ) -> Vec<Result<T, Fault>> {
         let mut answers: Vec<Option<Result<T, Fault>>> = (0..entries).map(|_| None).collect();
@@ -290,7 +291,7 @@ impl Api {
             }
         };
         for (id, value) in done {
-            set(id, Ok(value));
+            set(&id, Ok(value));
         }
         for entry in failed {
             let text = entry.message.as_deref().unwrap_or_default();

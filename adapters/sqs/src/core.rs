@@ -144,7 +144,7 @@ impl Core {
             self.memo.note(&handout.message_id, self.uncharged(handout));
         }
         let handouts = self.refresh_worn(handouts).await;
-        let changes: Vec<_> = handouts.iter().map(|it| (it.handle.clone(), 0)).collect();
+        let changes: Vec<_> = handouts.iter().map(|it| (&*it.handle, 0)).collect();
         // In a FIFO queue one batch after the other, so that the first of a group is back first.
         let parts = if self.fifo { changes.chunks(10) } else { changes.chunks(usize::MAX) };
         for part in parts {

@@ -51,6 +51,17 @@ struct Book {
     phase: Phase,
     /// When it died, once that is decided, so that each copy of the dead letter is the same.
     died_at: Option<SystemTime>,
+    /// In which round of settling it was last, and at which place of its batch.
+    planned: (u64, usize),
+}
+
+impl Book {
+    fn phase(&mut self, now: Instant) -> Phase {
+        if matches!(self.phase, Phase::Out | Phase::Copied) && self.expires_at <= now {
+            self.phase = Phase::Lost;
+        }
+        self.phase
+    }
 }
 
 /// How far the settlement of a hand-out got.
@@ -74,7 +85,8 @@ impl Handout {
         asked: Instant,
         lease: Duration,
     ) -> Self {
-        let book = Book { expires_at: asked + lease, phase: Phase::Out, died_at: None };
+        let (expires_at, phase) = (asked + lease, Phase::Out);
+        let book = Book { expires_at, phase, died_at: None, planned: (0, 0) };
         Self {
             handle,
             message_id,
@@ -90,11 +102,18 @@ impl Handout {
 
     /// How far it got, by now: a lease that has ended is lost.
     pub(crate) fn phase(&self, now: Instant) -> Phase {
+        self.lock().phase(now)
+    }
+
+    /// As [`phase`](Self::phase), for the round of settling `round`, which is never 0. `Err`: it is in
+    /// this round's batch before, at that place.
+    pub(crate) fn planned(&self, now: Instant, round: u64, place: usize) -> Result<Phase, usize> {
         let mut book = self.lock();
-        if matches!(book.phase, Phase::Out | Phase::Copied) && book.expires_at <= now {
-            book.phase = Phase::Lost;
+        if book.planned.0 == round {
+            return Err(book.planned.1);
         }
-        book.phase
+        book.planned = (round, place);
+        Ok(book.phase(now))
     }
 
     /// Whether it is ours, and not settled.
@@ -177,6 +196,14 @@ mod tests {
         it.lose();
         let late = start + Duration::from_secs(99);
         assert_eq!(it.phase(late), Phase::Done(discriminant(&Verdict::Ack)));
+    }
+
+    #[test]
+    fn it_stands_once_in_a_round_of_settling() {
+        let (start, it) = (Instant::now(), handout(Instant::now()));
+        assert_eq!(it.planned(start, 1, 5), Ok(Phase::Out));
+        assert_eq!(it.planned(start, 1, 7), Err(5));
+        assert_eq!(it.planned(start, 2, 7), Ok(Phase::Out), "it is settled again");
     }
 
     #[test]

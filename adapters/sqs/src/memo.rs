@@ -8,7 +8,10 @@
 use forebay_contract::History;
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -37,7 +40,11 @@ impl Note {
 
 /// The notes of all messages that were given back, by the identity that SQS gives them.
 #[derive(Debug, Default)]
-pub(crate) struct Memo(Mutex<Notes>);
+pub(crate) struct Memo {
+    notes: Mutex<Notes>,
+    /// How many there are: mostly none, and then no message needs the lock.
+    known: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct Notes {
@@ -49,10 +56,10 @@ struct Notes {
 impl Memo {
     /// What is known of a message that has just been handed out: it no longer waits.
     pub(crate) fn recall(&self, id: &str) -> Note {
-        let mut notes = self.lock();
-        if notes.by_id.is_empty() {
+        if self.knows_nothing() {
             return Note::default();
         }
+        let mut notes = self.lock();
         let Some(note) = notes.by_id.get_mut(id) else { return Note::default() };
         note.due = None;
         note.clone()
@@ -69,15 +76,20 @@ impl Memo {
                 notes.by_id.remove(&oldest);
             }
         }
+        self.known.store(notes.by_id.len(), Ordering::Release);
     }
 
     /// Forgets a message that is gone.
     pub(crate) fn forget(&self, id: &str) {
+        if self.knows_nothing() {
+            return;
+        }
         let mut notes = self.lock();
         if notes.by_id.remove(id).is_some() && notes.order.len() > 2 * notes.by_id.len() + 64 {
             let Notes { by_id, order } = &mut *notes;
             order.retain(|id| by_id.contains_key(id));
         }
+        self.known.store(notes.by_id.len(), Ordering::Release);
     }
 
     /// How many messages wait for a retry that was ordered here.
@@ -87,8 +99,12 @@ impl Memo {
         self.lock().by_id.values().filter(waits).count() as u64
     }
 
+    fn knows_nothing(&self) -> bool {
+        self.known.load(Ordering::Acquire) == 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, Notes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -52,7 +52,7 @@ impl Core {
                 Ok(_) => {
                     handout.copied();
                     self.memo.forget(&handout.message_id);
-                    handles.push(handout.handle.clone());
+                    handles.push(&*handout.handle);
                     gone.push(place);
                 }
                 Err(fault) if is_lasting(&fault) => {

@@ -22,9 +22,11 @@ use crate::{
 };
 use forebay_contract::{History, SettleError, Settled, Settlement, Verdict};
 use std::{
-    collections::HashMap,
     mem::discriminant,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -45,16 +47,19 @@ struct Plan {
 
 impl Plan {
     fn of(batch: &[Settlement<Receipt>]) -> Self {
+        // Of all settling in this process: a hand-out that carries it is in this batch already.
+        static ROUNDS: AtomicU64 = AtomicU64::new(1);
         let mut plan = Self { answers: batch.iter().map(|_| None).collect(), ..Self::default() };
-        let now = Instant::now();
-        let mut first = HashMap::with_capacity(batch.len());
+        let (now, round) = (Instant::now(), ROUNDS.fetch_add(1, Ordering::Relaxed));
         for (i, Settlement { receipt, verdict, .. }) in batch.iter().enumerate() {
-            let before = *first.entry(Arc::as_ptr(&receipt.0)).or_insert(i);
-            if before != i {
-                plan.again.push((i, before));
-                continue;
-            }
-            match (receipt.0.phase(now), verdict) {
+            let phase = match receipt.0.planned(now, round, i) {
+                Ok(phase) => phase,
+                Err(before) => {
+                    plan.again.push((i, before));
+                    continue;
+                }
+            };
+            match (phase, verdict) {
                 (Phase::Done(kind), verdict) if kind == discriminant(verdict) => {
                     plan.answers[i] = Some(Ok(Settled::Durable));
                 }
@@ -162,7 +167,7 @@ impl Core {
         batch: &[Settlement<Receipt>],
         places: &[usize],
     ) -> Vec<Result<(), Fault>> {
-        let handles: Vec<_> = places.iter().map(|&i| batch[i].receipt.0.handle.clone()).collect();
+        let handles: Vec<_> = places.iter().map(|&i| &*batch[i].receipt.0.handle).collect();
         self.api.delete(&handles).await
     }
 
@@ -180,7 +185,7 @@ impl Core {
                 // Noted first: the message may be received again before the answer is here. Settled
                 // again, the same is noted again.
                 self.remember(&batch[*i], now + Duration::from_secs(secs.unsigned_abs().into()));
-                (handout.handle.clone(), secs)
+                (&*handout.handle, secs)
             })
             .collect();
         self.api.hide(&changes).await
@@ -231,7 +236,7 @@ impl Core {
         for (&i, sent) in places.iter().zip(&sent) {
             if sent.is_ok() {
                 batch[i].receipt.0.copied();
-                handles.push(batch[i].receipt.0.handle.clone());
+                handles.push(&*batch[i].receipt.0.handle);
             }
         }
         let mut deleted = self.api.delete(&handles).await.into_iter();

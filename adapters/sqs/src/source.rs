@@ -106,8 +106,7 @@ impl Source for SqsSource {
             changes.push((Arc::clone(handout), by, Some(i)));
             changes.extend(behind);
         }
-        let hides: Vec<_> =
-            changes.iter().map(|(it, by, _)| (it.handle.clone(), seconds(*by))).collect();
+        let hides: Vec<_> = changes.iter().map(|(it, by, _)| (&*it.handle, seconds(*by))).collect();
         let outcomes = core.api.hide(&hides).await;
         let now = Instant::now();
         for ((handout, by, place), outcome) in changes.into_iter().zip(outcomes) {

@@ -1,5 +1,5 @@
 //! What the suite does not ask of every broker: topology, native redrive policies, types of attributes,
-//! groups of FIFO queues, deduplication, long polls, and messages of others.
+//! sizes, delays, long polls and silence. Groups of FIFO queues are in `groups`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,7 @@ mod support;
 
 use aws_sdk_sqs::{
     primitives::Blob,
-    types::{MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName},
+    types::{MessageAttributeValue, QueueAttributeName},
 };
 use forebay_contract::{
     DeadFilter, DeadLetters, DeadReason, Outgoing, PublishError, SettleError, Sink, Source, Verdict,
@@ -15,29 +15,9 @@ use forebay_contract::{
 use forebay_sqs::{SqsError, SqsOptions, SqsQueue, Topology};
 use std::time::{Duration, Instant};
 use support::{
-    Emulator, Out, Own, fresh_name, note, nothing_comes, publish, receive, receive_n, sdk, settle,
-    settlement, text,
+    BOTH, Emulator, Own, dead_letter, fresh_name, nothing_comes, publish, receive, receive_n,
+    retry, sdk, settle, settlement, text, url_of,
 };
-
-const BOTH: [Emulator; 2] = [Emulator::Fauxqs, Emulator::ElasticMq];
-
-fn dead_letter() -> Verdict {
-    Verdict::DeadLetter { reason: DeadReason::Permanent, note: note("never") }
-}
-
-fn retry(after: Duration) -> Verdict {
-    Verdict::Retry { after, note: note("again") }
-}
-
-fn texts(out: &[Out]) -> Vec<String> {
-    let mut texts: Vec<_> = out.iter().map(text).collect();
-    texts.sort();
-    texts
-}
-
-async fn url_of(client: &aws_sdk_sqs::Client, name: &str) -> String {
-    client.get_queue_url().queue_name(name).send().await.unwrap().queue_url.unwrap()
-}
 
 #[tokio::test]
 async fn a_missing_queue_is_named_unless_it_is_to_be_created() {
@@ -236,101 +216,6 @@ async fn hold_and_delay_share_the_twelve_hours() {
     assert!(nothing_comes(&source, Duration::from_secs(2)).await);
     let backlog = own.queue.backlog().await.unwrap();
     assert_eq!(backlog.delayed.unwrap().value, 1);
-}
-
-/// After a failure the rest of the group that was received goes back, so that another worker gets it
-/// in order; other groups are not touched.
-#[tokio::test]
-async fn a_failed_message_gives_back_the_rest_of_its_group_only() {
-    for emulator in BOTH {
-        let own = Own::new(emulator, true, |o| o).await;
-        let keyed = |key: &str, n: usize| Outgoing::new(format!("{key}{n}")).key(key.to_owned());
-        publish(&own.queue, &[1, 2, 3].map(|n| keyed("a", n))).await;
-        publish(&own.queue, &[1, 2].map(|n| keyed("b", n))).await;
-        let source = own.source().await;
-        let out = receive_n(&source, 2).await;
-        assert_eq!(texts(&out), ["a1", "b1"], "{emulator:?}");
-        let of = |text_: &str| out.iter().find(|out| text(out) == text_).unwrap();
-        settle(&source, of("a1"), retry(Duration::from_secs(1))).await;
-        let backlog = own.queue.backlog().await.unwrap();
-        // Whether b2 came along with b1 is the emulator's to say.
-        assert!(backlog.ready.unwrap().value >= 2, "{emulator:?}: a2 and a3 are back: {backlog:?}");
-        assert_eq!(backlog.delayed.unwrap().value, 1, "{emulator:?}: a1 waits");
-        assert!(backlog.leased.unwrap().value >= 1, "{emulator:?}: b1 is here: {backlog:?}");
-        settle(&source, of("b1"), Verdict::Ack).await;
-        let next = receive(&source, 9).await;
-        assert_eq!(texts(&next), ["b2"], "{emulator:?}: a is blocked");
-        settle(&source, &next[0], Verdict::Ack).await;
-        source.close(Duration::from_secs(5)).await.unwrap();
-        let other = own.source().await;
-        for expected in ["a1", "a2", "a3"] {
-            let out = receive(&other, 1).await.remove(0);
-            assert_eq!(text(&out), expected, "{emulator:?}");
-            settle(&other, &out, Verdict::Ack).await;
-        }
-    }
-}
-
-/// While the first of a group is worked on, those behind it are extended with it: they are handed on
-/// without having been received again. (On ElasticMQ: fauxqs hands out one of a group at a time.)
-#[tokio::test]
-async fn those_behind_in_a_group_are_kept_as_long_as_the_first() {
-    let lease = Duration::from_secs(2);
-    let own = Own::new(Emulator::ElasticMq, true, |o| o.lease(lease)).await;
-    publish(&own.queue, &["1", "2"].map(|text| Outgoing::new(text).key("k"))).await;
-    let source = own.source().await;
-    let first = receive(&source, 1).await.remove(0);
-    for _ in 0..4 {
-        tokio::time::sleep(lease / 2).await;
-        source.extend(&[(first.receipt.clone(), lease)]).await.remove(0).unwrap();
-    }
-    settle(&source, &first, Verdict::Ack).await;
-    let second = receive(&source, 1).await.remove(0);
-    assert_eq!((text(&second).as_str(), second.message.deliveries), ("2", Some(1)));
-    settle(&source, &second, Verdict::Ack).await;
-}
-
-/// SQS swallows a message with the same deduplication id for five minutes. A redriven message must not
-/// be one, nor a second death.
-#[tokio::test]
-async fn redriving_is_not_swallowed_by_deduplication() {
-    for emulator in BOTH {
-        let own = Own::new(emulator, true, |o| o).await;
-        let message = Outgoing::new("x").key("k").id("m-1");
-        publish(&own.queue, &[message.clone(), message]).await;
-        let source = own.source().await;
-        for round in 0..3 {
-            let out = receive(&source, 9).await;
-            assert_eq!(out.len(), 1, "{emulator:?}: the second with this id is swallowed");
-            assert_eq!(out[0].message.redrives, round);
-            settle(&source, &out[0], dead_letter()).await;
-            let moved = own.queue.redrive(&DeadFilter::default(), 9).await.unwrap().moved;
-            assert_eq!(moved.len(), 1, "{emulator:?}, round {round}");
-        }
-    }
-}
-
-/// Messages of other programs, with groups of their own, have their group as key.
-#[tokio::test]
-async fn the_group_of_a_foreign_message_is_its_key() {
-    let own = Own::new(Emulator::Fauxqs, true, |o| o).await;
-    let client = own.client().await;
-    let url = url_of(&client, &own.options.queue).await;
-    let send = client.send_message().queue_url(&url).message_body("x");
-    let send = send.message_group_id("customer-1").message_deduplication_id("d");
-    let id = send.send().await.unwrap().message_id.unwrap();
-    let source = own.source().await;
-    let out = receive(&source, 1).await.remove(0);
-    assert_eq!(out.message.key.as_deref(), Some(b"customer-1".as_ref()));
-    assert_eq!(out.message.id.to_string(), id);
-    settle(&source, &out, dead_letter()).await;
-    own.queue.redrive(&DeadFilter::default(), 1).await.unwrap();
-    source.close(Duration::from_secs(5)).await.unwrap();
-    let received = client.receive_message().queue_url(&url).wait_time_seconds(5);
-    let received = received.message_system_attribute_names(MessageSystemAttributeName::All);
-    let back = received.send().await.unwrap().messages.unwrap().remove(0);
-    let group = &back.attributes.unwrap()[&MessageSystemAttributeName::MessageGroupId];
-    assert_eq!(group, "customer-1", "and so it is again when it is redriven");
 }
 
 /// What comes to a receive that is under way while the source closes is given back at once.

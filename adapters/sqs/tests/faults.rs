@@ -7,13 +7,13 @@
 mod support;
 
 use forebay_contract::{
-    DeadFilter, DeadLetters, DeadReason, Outgoing, PublishError, SettleError, Sink, Source,
-    SourceError, Verdict, Want,
+    DeadFilter, DeadLetters, Outgoing, PublishError, SettleError, Sink, Source, SourceError,
+    Verdict, Want,
 };
 use forebay_sqs::{SqsQueue, SqsSource, Topology};
 use std::time::{Duration, Instant, SystemTime};
 use support::{
-    Emulator, Own, note, nothing_comes, publish, receive, receive_n,
+    Emulator, Own, dead_letter, nothing_comes, publish, receive, receive_n,
     responder::{Act, Responder},
     sdk, settlement, text,
 };
@@ -51,10 +51,6 @@ async fn try_receive(source: &SqsSource) -> Result<Vec<support::Out>, SourceErro
     let want = Want { messages: 10, bytes: 1 << 20 };
     let received = tokio::time::timeout(Duration::from_secs(25), source.receive(want, &mut out));
     received.await.expect("an answer in time").map(|()| out)
-}
-
-fn dead_letter() -> Verdict {
-    Verdict::DeadLetter { reason: DeadReason::Permanent, note: note("never") }
 }
 
 /// Takes the error of the next receive, then goes on until a message comes.

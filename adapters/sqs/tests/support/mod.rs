@@ -9,8 +9,8 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, Region};
 use forebay_conformance::proxy::FaultProxy;
 use forebay_contract::{
-    Delivery, FailureKind, FailureNote, MessageId, Outgoing, Settlement, Sink, Source, Verdict,
-    Want,
+    DeadReason, Delivery, FailureKind, FailureNote, MessageId, Outgoing, Settlement, Sink, Source,
+    Verdict, Want,
 };
 use forebay_sqs::{Receipt, SqsOptions, SqsQueue, SqsSource, Topology};
 use std::{
@@ -47,6 +47,8 @@ impl Emulator {
         address
     }
 }
+
+pub(crate) const BOTH: [Emulator; 2] = [Emulator::Fauxqs, Emulator::ElasticMq];
 
 /// Credentials that every emulator takes, and where it is.
 pub(crate) async fn sdk(address: SocketAddr) -> SdkConfig {
@@ -179,4 +181,22 @@ pub(crate) fn note(error: &str) -> FailureNote {
 
 pub(crate) fn text(out: &Out) -> String {
     String::from_utf8_lossy(&out.message.payload).into_owned()
+}
+
+pub(crate) fn dead_letter() -> Verdict {
+    Verdict::DeadLetter { reason: DeadReason::Permanent, note: note("never") }
+}
+
+pub(crate) fn retry(after: Duration) -> Verdict {
+    Verdict::Retry { after, note: note("again") }
+}
+
+pub(crate) fn texts(out: &[Out]) -> Vec<String> {
+    let mut texts: Vec<_> = out.iter().map(text).collect();
+    texts.sort();
+    texts
+}
+
+pub(crate) async fn url_of(client: &aws_sdk_sqs::Client, name: &str) -> String {
+    client.get_queue_url().queue_name(name).send().await.unwrap().queue_url.unwrap()
 }
