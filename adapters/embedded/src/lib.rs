@@ -51,7 +51,7 @@
 //!   key have no order, but the oldest due comes first.
 //! - **Exact counts**: attempts, hand-outs, interruptions, and the backlog.
 //! - **Costs that do not grow with the backlog**: claims and settlements touch only what they move.
-//!   Asking for the backlog counts the delayed messages, not the ready.
+//!   Asking for the backlog counts the delayed and the leased messages, not the ready.
 //! - **Identity**: the `forebay-id` header, else [`Outgoing::id`](forebay_contract::Outgoing::id),
 //!   else a number that is unique in the file. Retries, dead letters and redrives keep it. A
 //!   redriven message takes its place at the end of its key.
