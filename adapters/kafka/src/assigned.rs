@@ -126,17 +126,24 @@ impl Assigned {
         self.waiting
     }
 
-    /// How many messages may be read now.
+    /// How many messages may be read now. Once enough is read ahead, none until half of it has gone:
+    /// otherwise the thread would come round for each message that goes out, and find one.
     pub(crate) fn room(&mut self, options: &KafkaOptions) -> usize {
         let room = options.buffer_messages.saturating_sub(self.ready());
-        self.wants_more = room == 0;
-        let full = self.waiting >= options.waiting_messages || self.bytes >= options.buffer_bytes;
+        let enough = room == 0 || self.bytes >= options.buffer_bytes;
+        self.wants_more = enough || (self.wants_more && !self.is_low(options));
+        let full = self.wants_more || self.waiting >= options.waiting_messages;
         let held = !self.ledger.may_receive() && !self.leaving;
         if held != self.held {
             self.held = held;
             self.tell_held();
         }
         if full || self.leaving || held { 0 } else { room }
+    }
+
+    /// Whether it has come down to half of the messages that are to be read ahead.
+    pub(crate) fn is_low(&self, options: &KafkaOptions) -> bool {
+        self.ready() <= options.buffer_messages / 2 && self.bytes < options.buffer_bytes
     }
 
     /// Consumption that stops is what operators want to know about.

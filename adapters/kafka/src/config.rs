@@ -50,8 +50,10 @@ fn common(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
     config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning });
     config.set("bootstrap.servers", &options.brokers);
     config.set("client.id", "forebay");
-    // Away brokers are tried again soon; the default goes up to 10 s.
-    config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "2000");
+    // Away brokers are tried again soon. librdkafka doubles the pause at each loss, and begins anew only
+    // when the last attempt is longer ago than the longest pause: with its 10 s, connections that are
+    // cut every few seconds, though each worked, would come back later and later, and commits wait.
+    config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
     config.set("socket.keepalive.enable", "true");
     // A connection that no longer answers is given up; the default is a minute.
     config.set("socket.timeout.ms", "15000");
@@ -158,7 +160,9 @@ pub(crate) fn reader(options: &KafkaOptions, group: &str) -> Result<ClientConfig
     // The default of one second makes a small queue run dry.
     config.set("fetch.queue.backoff.ms", "10");
     config.set("fetch.error.backoff.ms", "100");
-    config.set("fetch.wait.max.ms", "250");
+    // One fetch is on its way to a broker at a time. One for partitions with nothing new, as retry topics
+    // mostly are, waits there for so long, and all that could be fetched waits behind it.
+    config.set("fetch.wait.max.ms", "50");
     with_raw(config, options, |setting| !is_for_producers(setting) && !is_for_members(setting))
 }
 

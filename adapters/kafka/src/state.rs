@@ -327,10 +327,9 @@ impl State {
         self.partitions.iter().find(here).map(|assigned| assigned.scope)
     }
 
-    /// Whether a partition has come down to half of what is to be read ahead.
+    /// Whether a partition that was full has come down to half of what is to be read ahead.
     pub(crate) fn is_thirsty(&self, options: &KafkaOptions) -> bool {
-        let low = options.buffer_messages / 2;
-        self.partitions.iter().any(|partition| partition.wants_more && partition.ready() <= low)
+        self.partitions.iter().any(|partition| partition.wants_more && partition.is_low(options))
     }
 }
 

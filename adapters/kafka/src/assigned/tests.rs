@@ -100,6 +100,29 @@ fn a_partition_that_leaves_takes_nothing_back_and_counts_once() {
     assert_eq!(assigned.ledger.next(), 0);
 }
 
+#[test]
+fn a_full_buffer_is_read_on_only_when_half_of_it_has_gone() {
+    let (mut assigned, now) = (assigned(Order::None), Instant::now());
+    let mut options = KafkaOptions::new("localhost:1", "t");
+    options.buffer_messages = 10;
+    assert_eq!(assigned.room(&options), 10);
+    (0..10).for_each(|offset| read(&mut assigned, offset, "a", now));
+    for left in (6..=9).rev() {
+        assert!(assigned.room(&options) == 0 && assigned.wants_more);
+        assigned.take().unwrap();
+        assert_eq!(assigned.ready(), left);
+    }
+    assert_eq!(assigned.room(&options), 0);
+    assigned.take().unwrap();
+    assert_eq!(assigned.room(&options), 5);
+    assert!(!assigned.wants_more);
+    // By bytes: the next one is read as soon as there is room, since what waits counts, too.
+    options.buffer_bytes = assigned.bytes;
+    assert!(assigned.room(&options) == 0 && assigned.wants_more);
+    assigned.take().unwrap();
+    assert_eq!(assigned.room(&options), 6);
+}
+
 /// A handler that hangs, while a hundred thousand messages behind it come and go.
 #[test]
 fn what_is_done_behind_a_stuck_message_takes_no_memory() {

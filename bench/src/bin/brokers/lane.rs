@@ -2,9 +2,11 @@
 
 use crate::Fault;
 use bytes::Bytes;
+use clap::ValueEnum;
 use forebay::{Failure, Handler, Job, Raw, Source, Worker, policy::Concurrency};
 use forebay_bench::cost::{Cost, Stopwatch};
 use std::{
+    fmt,
     hint::black_box,
     sync::{
         Arc, OnceLock,
@@ -12,11 +14,12 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// How many handlers may run at once, in either lane.
 pub(crate) const AT_ONCE: u32 = 64;
 /// A run that takes longer has hung.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is consumed in a run.
 #[derive(Clone, Copy)]
@@ -30,6 +33,8 @@ pub(crate) struct Load {
 pub(crate) struct Work(Option<Duration>);
 
 impl Work {
+    pub(crate) const NONE: Self = Self(None);
+
     pub(crate) fn of(time: Duration) -> Self {
         Self((!time.is_zero()).then_some(time))
     }
@@ -63,56 +68,119 @@ pub(crate) trait Broker {
     async fn remove(&self, queue: &str) -> Result<(), Fault>;
 }
 
+/// Who consumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lane {
+    Bare,
+    Forebay,
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bare => "bare",
+            Self::Forebay => "Forebay",
+        })
+    }
+}
+
+impl Lane {
+    pub(crate) const ALL: [Self; 2] = [Self::Bare, Self::Forebay];
+
+    /// Consumes a queue that holds the load.
+    pub(crate) async fn consume<B: Broker>(
+        self,
+        broker: &B,
+        queue: &str,
+        load: Load,
+        work: Work,
+    ) -> Result<Cost, Fault> {
+        match self {
+            Self::Bare => broker.bare(queue, load, work).await,
+            Self::Forebay => forebay(broker.source(queue).await?, load.messages, work).await,
+        }
+    }
+}
+
 pub(crate) async fn run<B: Broker>(
     broker: &B,
-    ours: bool,
+    lane: Lane,
     load: Load,
     work: Work,
 ) -> Result<Cost, Fault> {
     let queue = broker.filled(load).await?;
-    let cost = tokio::time::timeout(PATIENCE, async {
-        if ours {
-            forebay(broker.source(&queue).await?, load.messages, work).await
-        } else {
-            broker.bare(&queue, load, work).await
-        }
-    });
-    let cost = cost.await.map_err(|_| format!("a run on {queue} hung for {PATIENCE:?}"))?;
+    let cost = tokio::time::timeout(PATIENCE, lane.consume(broker, &queue, load, work)).await;
+    let cost = cost.map_err(|_| format!("a run on {queue} hung for {PATIENCE:?}"))?;
     broker.remove(&queue).await?;
     cost
 }
 
-struct Counting {
+/// A handler's count of what it has seen, and the clock that the first message starts.
+pub(crate) struct Seen {
     work: Work,
-    begun: Arc<OnceLock<Stopwatch>>,
+    messages: u64,
+    begun: OnceLock<Stopwatch>,
     seen: AtomicU64,
+    all: Notify,
 }
+
+impl Seen {
+    pub(crate) fn new(work: Work, messages: u64) -> Arc<Self> {
+        let (begun, seen, all) = (OnceLock::new(), AtomicU64::new(0), Notify::new());
+        Arc::new(Self { work, messages, begun, seen, all })
+    }
+
+    pub(crate) fn handle(&self, payload: &[u8]) {
+        self.begun.get_or_init(Stopwatch::start);
+        self.work.on(payload);
+        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.messages {
+            self.all.notify_one();
+        }
+    }
+
+    /// Waits for the last message.
+    pub(crate) async fn all(&self) {
+        self.all.notified().await;
+    }
+
+    /// What each has cost until now.
+    pub(crate) fn each(&self) -> Result<Cost, Fault> {
+        let begun = self.begun.get().ok_or("no message came")?;
+        Ok(begun.each(self.messages))
+    }
+}
+
+struct Counting(Arc<Seen>);
 
 impl Handler<Bytes> for Counting {
     async fn handle(&self, job: Job<Bytes>) -> Result<(), Failure> {
-        self.begun.get_or_init(Stopwatch::start);
-        self.work.on(&job.payload);
-        self.seen.fetch_add(1, Ordering::Relaxed);
+        self.0.handle(&job.payload);
         Ok(())
     }
 }
 
 async fn forebay<S: Source>(source: S, messages: u64, work: Work) -> Result<Cost, Fault> {
-    let begun = Arc::new(OnceLock::new());
-    let handler = Counting { work, begun: begun.clone(), seen: AtomicU64::new(0) };
+    let seen = Seen::new(work, messages);
     let worker = Worker::builder(source)
         .decode(Raw)
-        .handler(handler)
+        .handler(Counting(seen.clone()))
         .concurrency(Concurrency::fixed(AT_ONCE))
         .window(AT_ONCE as usize * 16, 64 << 20)
         .build()?;
     let control = worker.control();
-    let running = tokio::spawn(worker.run_until_drained());
-    while control.status().counts.acked < messages && !running.is_finished() {
-        tokio::time::sleep(Duration::from_micros(500)).await;
+    let mut running = tokio::spawn(worker.run_until_drained());
+    tokio::select! {
+        () = seen.all() => {}
+        ended = &mut running => {
+            ended??;
+            return Err("the worker ended before the last message".into());
+        }
     }
-    let cost = begun.get().map(|begun| begun.each(messages));
+    while control.status().counts.acked < messages {
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+    let cost = seen.each();
     control.drain();
     running.await??;
-    cost.ok_or_else(|| "no message came".into())
+    cost
 }

@@ -7,17 +7,18 @@
 //! The brokers are those of `scripts/brokers`, and share the processors with the client. The clock
 //! runs from the first message received to the last one settled, so that joining a consumer group
 //! or opening a connection does not count. Wall time says who keeps up with the broker; processor
-//! time says what this process spent.
+//! time says what this process spent. On a busy machine neither says much: `--instructions` then does.
 
+mod instructions;
 mod kafka;
 mod lane;
+mod pairs;
 mod rabbitmq;
 mod sqs;
 
 use clap::{Parser, ValueEnum};
-use forebay_bench::{cost::Cost, median::median, progress, table::Table};
-use lane::{Broker, Load, Work};
-use std::{error::Error, time::Duration};
+use lane::{Broker, Lane};
+use std::{error::Error, path::PathBuf};
 
 type Fault = Box<dyn Error + Send + Sync>;
 
@@ -35,12 +36,25 @@ struct Flags {
     /// Microseconds of work in the handler.
     #[arg(long, default_values_t = [0, 20])]
     work: Vec<u64>,
-    /// How often each case is run, bare and Forebay in turn.
+    /// How often each case is run, the lanes in turn.
     #[arg(long, default_value_t = 9)]
     pairs: usize,
+    /// Count the instructions of a message under callgrind instead, without work in the handler: the
+    /// difference between `messages` and a quarter of them.
+    #[arg(long)]
+    instructions: bool,
+    /// Where to leave the profiles, for callgrind_annotate.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    profiles: PathBuf,
+    /// Just consume `--queue` in this way once, as callgrind is to see it.
+    #[arg(long, requires = "queue")]
+    alone: Option<Lane>,
+    /// The queue of `--alone`.
+    #[arg(long)]
+    queue: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Which {
     Kafka,
     Rabbitmq,
@@ -51,57 +65,16 @@ enum Which {
 async fn main() -> Result<(), Fault> {
     let flags = Flags::parse();
     match flags.broker {
-        Which::Kafka => measure(&kafka::Kafka::new(), &flags).await,
-        Which::Rabbitmq => measure(&rabbitmq::RabbitMq::connect().await?, &flags).await,
-        Which::Sqs => measure(&sqs::Sqs::connect().await, &flags).await,
+        Which::Kafka => answer(&kafka::Kafka::new(), &flags).await,
+        Which::Rabbitmq => answer(&rabbitmq::RabbitMq::connect().await?, &flags).await,
+        Which::Sqs => answer(&sqs::Sqs::connect().await, &flags).await,
     }
 }
 
-async fn measure<B: Broker>(broker: &B, flags: &Flags) -> Result<(), Fault> {
-    let mut table = Table::new(&[
-        "payload",
-        "handler",
-        "bare, messages/s",
-        "Forebay, messages/s",
-        "ratio",
-        "bare, µs of CPU",
-        "Forebay, µs of CPU",
-        "more",
-    ]);
-    for &bytes in &flags.bytes {
-        for &micros in &flags.work {
-            let load = Load { messages: flags.messages, bytes };
-            let work = Work::of(Duration::from_micros(micros));
-            let mut runs: [Vec<Cost>; 2] = [vec![], vec![]];
-            for pair in 1..=flags.pairs {
-                for (lane, runs) in runs.iter_mut().enumerate() {
-                    let who = ["bare", "Forebay"][lane];
-                    progress::show(&format!("{bytes} bytes, {micros} µs, pair {pair}: {who}"));
-                    runs.push(lane::run(broker, lane == 1, load, work).await?);
-                }
-            }
-            let [bare, ours] = &runs;
-            let middle = |of: &dyn Fn(&Cost) -> f64, runs: &[Cost]| {
-                median(runs.iter().map(of).collect()).unwrap_or(f64::NAN)
-            };
-            let rate = |cost: &Cost| 1e9 / cost.wall;
-            let cpu = |cost: &Cost| cost.cpu / 1e3;
-            let pairs = || bare.iter().zip(ours);
-            let ratio = median(pairs().map(|(bare, ours)| bare.wall / ours.wall).collect());
-            let more = median(pairs().map(|(bare, ours)| (ours.cpu - bare.cpu) / 1e3).collect());
-            table.row([
-                format!("{bytes} B"),
-                if micros == 0 { "no-op".to_owned() } else { format!("{micros} µs") },
-                format!("{:.0}", middle(&rate, bare)),
-                format!("{:.0}", middle(&rate, ours)),
-                format!("{:.2}", ratio.unwrap_or(f64::NAN)),
-                format!("{:.2}", middle(&cpu, bare)),
-                format!("{:.2}", middle(&cpu, ours)),
-                format!("{:+.2}", more.unwrap_or(f64::NAN)),
-            ]);
-        }
+async fn answer<B: Broker>(broker: &B, flags: &Flags) -> Result<(), Fault> {
+    match (&flags.alone, &flags.queue) {
+        (Some(lane), Some(queue)) => instructions::alone(broker, *lane, queue, flags).await,
+        _ if flags.instructions => instructions::count(broker, flags).await,
+        _ => pairs::measure(broker, flags).await,
     }
-    progress::clear();
-    table.print()?;
-    Ok(())
 }
