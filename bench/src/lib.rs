@@ -14,12 +14,16 @@
 //! | `memory` | is memory flat over 10^7 messages? |
 //! | `embedded` | how near is the embedded queue to bare SQL, at any backlog? |
 //! | `brokers` | what does each adapter cost beside a bare loop on its client? (feature `brokers`) |
+//! | `knee` | does an adaptive limit find PostgreSQL's knee, and what does it do in trouble? (feature `knee`) |
 //! | `peers` | what does the nearest rival cost? (feature `peers`) |
 
 pub mod allocations;
+pub mod bootstrap;
 pub mod callgrind;
 pub mod cost;
 pub mod flavor;
+#[cfg(feature = "knee")]
+pub mod knee;
 pub mod loops;
 pub mod median;
 pub mod progress;

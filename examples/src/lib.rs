@@ -111,4 +111,6 @@ mod pages {
     struct Embedded;
     #[doc = include_str!("../../docs/handlers.md")]
     struct Handlers;
+    #[doc = include_str!("../../docs/knee.md")]
+    struct Knee;
 }

@@ -6,17 +6,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/cluster.rs"]
-mod cluster;
 mod support;
 
-use cluster::Cluster;
 use forebay::{
     BatchOptions, Control, DeadFilter, DeadLetters, Failure, Gate, Job, Outgoing, Raw, Sink,
     Source, Worker,
     policy::{Breaker, BreakerSettings, Concurrency, RetryPolicy, RetrySettings},
 };
-use forebay_conformance::proxy::FaultProxy;
+use forebay_conformance::{Cluster, proxy::FaultProxy};
 use forebay_embedded::{Queue, SourceOptions, Store};
 use forebay_postgres::{
     BatchSink, Inbox, InboxOptions, Method, PgPool, PoolOptions, Table, TableOptions, Transaction,

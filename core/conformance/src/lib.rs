@@ -52,6 +52,7 @@
 
 mod broker;
 pub mod cases;
+mod cluster;
 mod halfway;
 mod harness;
 mod kills;
@@ -63,6 +64,7 @@ mod stage;
 mod stop;
 
 pub use broker::Broker;
+pub use cluster::Cluster;
 pub use halfway::{kill_redrive_halfway, queue_to_redrive, redrive_slowly};
 pub use harness::{Harness, Setup, Timing};
 pub use kills::nothing_is_lost_when_killed;

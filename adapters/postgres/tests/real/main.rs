@@ -7,9 +7,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../support/cluster.rs"]
-mod cluster;
-
 mod budget;
 mod inbox;
 mod pgbouncer;

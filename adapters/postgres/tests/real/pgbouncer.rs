@@ -1,12 +1,12 @@
 //! Behind PgBouncer in transaction mode: no session, no named statement, more clients than servers.
 
-use crate::cluster::Cluster;
 use crate::support::{Place, client, inbox, pgbouncer};
 use forebay::{
     BatchOptions, Failure, Gate, Job, Outgoing, Sink, Worker,
     policy::Concurrency,
     testing::{MemoryQueue, until_done},
 };
+use forebay_conformance::Cluster;
 use forebay_postgres::{
     BatchSink, Budget, BudgetOptions, Inbox, Method, PgPool, PoolOptions, Table, TableOptions,
     Transaction, Value, types::Type,
