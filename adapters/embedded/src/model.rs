@@ -77,8 +77,9 @@ impl Model {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(schema::CREATE).unwrap();
         conn.execute("INSERT INTO queue (id, name) VALUES (?1, 'q')", [QUEUE]).unwrap();
+        let next = conn.query_row("SELECT next FROM sequence", (), |row| row.get(0)).unwrap();
         let (rows, dead, out) = (Vec::new(), Vec::new(), Vec::new());
-        Self { conn, now: 1_000, next: 1, rows, dead, out }
+        Self { conn, now: 1_000, next, rows, dead, out }
     }
 
     fn within<T>(&self, work: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<T>) -> T {

@@ -48,9 +48,11 @@ DROP TABLE lease_1;
 
 /// Creates the tables. Runs in one transaction with the two marks.
 pub(crate) const CREATE: &str = "
--- The next number for a message or a dead letter: unique in the file, never used twice.
+-- The next number for a message or a dead letter: unique in the file, never used twice. It begins at a
+-- million of its own (of 70 million), so that an inbox that has seen the messages of another file, or of
+-- the one that was here before, does not take these for those. All fit into six bytes.
 CREATE TABLE sequence (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL) STRICT;
-INSERT INTO sequence VALUES (1, 1);
+INSERT INTO sequence VALUES (1, 1 + 1000000 * abs(random() % 70000000));
 
 -- The counters are kept by the transactions that change them. total: runnable, blocked and leased.
 CREATE TABLE queue (

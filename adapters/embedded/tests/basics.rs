@@ -40,6 +40,20 @@ async fn names_that_no_shell_could_type_are_refused() {
 }
 
 #[tokio::test]
+async fn no_two_files_number_their_messages_alike() {
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let queue = queue(&directory.path().join("q.db")).await;
+        for id in publish(&queue, &vec![Outgoing::new("x"); 50]).await {
+            // Numbers that JavaScript, for one, reads exactly.
+            assert!(id.as_number().unwrap() < 1 << 53);
+            assert!(seen.insert(id.clone()), "{id} comes again");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_header_identifies_before_the_id_and_the_row() {
     let directory = tempfile::tempdir().unwrap();
     let queue = queue(&directory.path().join("q.db")).await;
