@@ -13,7 +13,7 @@
 //! transaction. If that commits, the second is a duplicate; if it rolls back, the second does the
 //! work. No lock is held outside of the transaction, so it works behind PgBouncer.
 
-use crate::{PgPool, SetupError, Transaction, prune, retention, schema, sqlstate};
+use crate::{OwnTables, PgPool, SetupError, Transaction, prune, retention, schema, sqlstate};
 use forebay::{Capabilities, Failure, Job, MessageId, policy::RetryPolicy};
 use futures_util::future::join;
 use std::{
@@ -198,6 +198,24 @@ impl Inbox {
             counters,
             _pruner: pruner,
         })))
+    }
+
+    /// What [`Inbox::open`] would come to, without changing anything; and whether the table, if it is
+    /// there, may be used. Without `source`, its identities are not asked for.
+    ///
+    /// # Errors
+    /// As [`Inbox::open`], and a right that is missing.
+    pub async fn look(
+        pool: &PgPool,
+        source: Option<&Capabilities>,
+        options: &InboxOptions,
+    ) -> Result<OwnTables, SetupError> {
+        source.map_or(Ok(()), |source| options.check(source))?;
+        let tables = pool.own_tables().await?;
+        if tables == OwnTables::There {
+            schema::may_use_inbox(pool).await?;
+        }
+        Ok(tables)
     }
 
     /// Does the work of a job once: in a transaction, with the message's mark. The work gets the

@@ -39,7 +39,8 @@
 //! # The parts
 //!
 //! - [`PgPool`]: connections, as many as were agreed on. [`PgPool::bound`] has a gate follow.
-//! - [`Inbox`]: what comes again is recognised. [`BatchSink`]: rows in batches, by INSERT or COPY.
+//! - [`Inbox`]: what comes again is recognised. [`BatchSink`]: rows in batches, by INSERT or COPY, or by a
+//!   [`Statement`] for each.
 //! - [`Budget`]: a number of connections that all processes of a fleet share.
 //! - [`kind_of`]: what an SQLSTATE means for a message.
 //!
@@ -52,6 +53,7 @@
 mod allocate;
 mod budget;
 mod cancel;
+mod custom;
 mod error;
 mod inbox;
 mod ledger;
@@ -66,19 +68,23 @@ mod sink;
 mod sqlstate;
 mod statement;
 mod table;
+mod target;
 mod tls;
 mod transaction;
 mod value;
 mod write;
 
 pub use budget::{Budget, BudgetOptions};
+pub use custom::Statement;
 pub use error::{PoolBusy, SetupError};
 pub use inbox::{Inbox, InboxCounts, InboxOptions, Outcome, Seen};
 pub use options::PoolOptions;
 pub use pool::{Connection, PgPool};
+pub use schema::OwnTables;
 pub use sink::{BatchSink, SinkCounts, SinkHandler};
 pub use sqlstate::{DatabaseError, Kind, failure, kind, kind_of};
 pub use table::{Conflict, Method, Table, TableOptions};
+pub use target::Target;
 /// The driver's types of parameters and columns.
 pub use tokio_postgres::types;
 pub use transaction::{Parameter, Transaction};

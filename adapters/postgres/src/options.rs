@@ -99,6 +99,13 @@ impl PoolOptions {
                 format!("{causes}; it looks like postgres://user:password@host:5432/database"),
             )
         })?;
+        // The driver takes what is behind the first `@` for the host, and would print it as such.
+        let authority = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = authority.split(['/', '?']).next().unwrap_or_default();
+        if authority.matches('@').count() > 1 {
+            let way = "write `%40` for an `@` in the user's name or the password";
+            return Err(SetupError::invalid("url", "not understood", way));
+        }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             let way = "name the server: postgres://user@host:5432/database";
             return Err(SetupError::invalid("url", "without a host", way));
@@ -167,6 +174,8 @@ mod tests {
         };
         assert!(error(|o| o.url = "nonsense".into()).contains("postgres://"));
         assert!(error(|o| o.url = "postgres:///app".into()).contains("host"));
+        let at = error(|o| o.url = "postgres://me:secr@et@db/app".into());
+        assert!(at.contains("%40") && !at.contains("et@db"), "{at}");
         assert!(error(|o| o.connections = 0).contains("`connections` is 0"));
         assert!(error(|o| o.wait = Duration::ZERO).contains("`wait`"));
         assert!(error(|o| o.lock_timeout = Duration::MAX).contains("`lock_timeout`"));

@@ -10,7 +10,7 @@
 //! says. Both follow the ceiling, which a [`Budget`](crate::Budget) moves.
 
 use crate::{
-    DatabaseError, PoolBusy, PoolOptions, SetupError, Transaction,
+    DatabaseError, OwnTables, PoolBusy, PoolOptions, SetupError, Transaction,
     seats::{Seat, Seats},
     tls::Tls,
 };
@@ -19,7 +19,7 @@ use deadpool_postgres::{
 };
 use forebay::{Control, Failure, Gate, WorkerPhase};
 use std::{
-    ops::Deref,
+    ops::{Deref, RangeInclusive},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -40,8 +40,18 @@ pub(crate) struct Inner {
     pool: Pool,
     seats: Seats,
     ceiling: watch::Sender<u32>,
-    /// Gates that follow the ceiling, each with the limit that it came with.
-    gates: Mutex<Vec<(Gate, u32)>>,
+    /// Gates that follow the ceiling.
+    gates: Mutex<Vec<Bounded>>,
+}
+
+/// A gate that follows the ceiling.
+#[derive(Debug)]
+struct Bounded {
+    gate: Gate,
+    /// The limit that it came with.
+    own: u32,
+    /// Between what its limit may move, whatever the ceiling.
+    bounds: RangeInclusive<u32>,
 }
 
 /// A connection, with its seat. Dropping it gives both back.
@@ -99,10 +109,16 @@ impl PgPool {
     /// A fixed limit above the number of connections is lowered to it, and raised again up to what it
     /// was. An adaptive one moves between 1 and it.
     pub fn bound(&self, gate: &Gate) {
+        self.bound_within(gate, 1..=u32::MAX);
+    }
+
+    /// As [`PgPool::bound`], for an adaptive limit that is to keep within bounds of its own: it moves
+    /// between the lower one and the upper one, or the number of connections if that is less.
+    pub fn bound_within(&self, gate: &Gate, bounds: RangeInclusive<u32>) {
         let ceiling = self.ceiling();
-        let own = gate.status().limit;
-        set_gate(gate, own, ceiling, ceiling);
-        lock(&self.0.gates).push((gate.clone(), own));
+        let bounded = Bounded { gate: gate.clone(), own: gate.status().limit, bounds };
+        bounded.follow(ceiling, ceiling);
+        lock(&self.0.gates).push(bounded);
     }
 
     /// Pauses a worker while this process may have no connection at all, and resumes it after, for as
@@ -168,6 +184,26 @@ impl PgPool {
         Ok(transaction)
     }
 
+    /// Where the server is, for people: `host:port/database`, without the password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        crate::tls::address(&self.0.config)
+    }
+
+    /// The schema of Forebay's own tables, quoted.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.0.schema
+    }
+
+    /// Looks for Forebay's own tables, and makes none.
+    ///
+    /// # Errors
+    /// [`SetupError::NewerSchema`]; a missing right to make them; what the server said.
+    pub async fn own_tables(&self) -> Result<OwnTables, SetupError> {
+        crate::schema::look(self).await
+    }
+
     /// How many connections this process may have now.
     #[must_use]
     pub fn ceiling(&self) -> u32 {
@@ -197,8 +233,8 @@ impl PgPool {
             return;
         }
         self.0.seats.set_ceiling(ceiling);
-        for (gate, own) in &*lock(&self.0.gates) {
-            set_gate(gate, *own, before, ceiling);
+        for bounded in &*lock(&self.0.gates) {
+            bounded.follow(before, ceiling);
         }
         self.trim();
         self.0.ceiling.send_replace(ceiling);
@@ -238,16 +274,19 @@ impl WeakPool {
     }
 }
 
-/// A gate cannot be closed by its limit: with no connection it lets one call through, which then
-/// waits for a seat and is postponed.
-fn set_gate(gate: &Gate, own: u32, before: u32, ceiling: u32) {
-    let limit = gate.status().limit;
-    let ceiling = ceiling.max(1);
-    // The bounds are sound: 1 <= ceiling.
-    let _ = gate.set_bounds(1, ceiling);
-    // What the ceiling held down comes up with it at once: an adaptive limit would take its time.
-    if limit == before.max(1) && limit < ceiling.min(own) {
-        gate.set_limit(ceiling.min(own));
+impl Bounded {
+    /// A gate cannot be closed by its limit: with no connection it lets one call through, which then
+    /// waits for a seat and is postponed.
+    fn follow(&self, before: u32, ceiling: u32) {
+        let limit = self.gate.status().limit;
+        let most = ceiling.min(*self.bounds.end()).max(1);
+        let least = (*self.bounds.start()).clamp(1, most);
+        // The bounds are sound: 1 <= least <= most.
+        let _ = self.gate.set_bounds(least, most);
+        // What the ceiling held down comes up with it at once: an adaptive limit would take its time.
+        if limit == before.max(1) && limit < most.min(self.own) {
+            self.gate.set_limit(most.min(self.own));
+        }
     }
 }
 

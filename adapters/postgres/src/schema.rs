@@ -58,6 +58,60 @@ pub(crate) async fn resolve(client: &Client, schema: Option<&str>) -> Result<Str
     }
 }
 
+/// What there is of Forebay's own tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnTables {
+    /// They are there.
+    There,
+    /// They are not, or are older: whoever starts first makes them, and this role may.
+    ToBeMade,
+}
+
+/// Says what there is, and changes nothing.
+pub(crate) async fn look(pool: &PgPool) -> Result<OwnTables, SetupError> {
+    let schema = &pool.inner().schema;
+    let client = pool.inner().tls.connect(&pool.inner().config).await?;
+    let doing = || SetupError::server("looking for Forebay's tables");
+    let found = version(&client, schema).await.map_err(doing())?;
+    if found > VERSION {
+        return Err(SetupError::NewerSchema { found, known: VERSION });
+    }
+    if found == VERSION {
+        return Ok(OwnTables::There);
+    }
+    let sql = "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE oid = to_regnamespace($1)";
+    let row = client.query_typed_one(sql, &[(schema, Type::TEXT)]).await.map_err(doing())?;
+    match row.get::<_, bool>(0) {
+        true => Ok(OwnTables::ToBeMade),
+        false => Err(lacks("CREATE", &format!("SCHEMA {schema}"), schema)),
+    }
+}
+
+/// Whether the inbox can be used that is there.
+pub(crate) async fn may_use_inbox(pool: &PgPool) -> Result<(), SetupError> {
+    let schema = &pool.inner().schema;
+    let client = pool.inner().tls.connect(&pool.inner().config).await?;
+    let table = format!("{schema}.forebay_inbox");
+    let sql = "SELECT has_table_privilege($1, 'SELECT') AND has_table_privilege($1, 'INSERT') \
+               AND has_table_privilege($1, 'DELETE')";
+    let row = client
+        .query_typed_one(sql, &[(&table, Type::TEXT)])
+        .await
+        .map_err(SetupError::server("looking for the inbox"))?;
+    match row.get::<_, bool>(0) {
+        true => Ok(()),
+        false => Err(lacks("SELECT, INSERT, DELETE", &table, schema)),
+    }
+}
+
+fn lacks(right: &str, on: &str, schema: &str) -> SetupError {
+    SetupError::invalid(
+        "schema",
+        schema,
+        format!("the role lacks a right: GRANT {right} ON {on} TO it"),
+    )
+}
+
 /// Brings the tables to the version that this program knows.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The batch sink: messages become rows of a table, a batch in one transaction, one outcome each.
+//! The batch sink: messages become rows, a batch in one transaction, one outcome each.
 //!
 //! ```text
 //!   jobs -> rows -> BEGIN, inbox marks (what is new?) -> rows of the new ones, bad ones isolated
@@ -11,7 +11,7 @@
 //! batches in some way of its own (a trigger that waits, or misses a table) is found.
 
 use crate::{
-    DatabaseError, Inbox, PgPool, Row, Seen, Table, Transaction,
+    DatabaseError, Inbox, PgPool, Row, Seen, Target, Transaction,
     sqlstate::failure,
     write::{self, Written},
 };
@@ -30,7 +30,7 @@ pub struct SinkCounts {
     pub written: u64,
     /// Rows that the server refused.
     pub refused: u64,
-    /// Statements that carried rows: one for each batch, and those that searched for bad rows.
+    /// How many times rows were sent: once for each batch, and to search for bad rows.
     pub statements: u64,
 }
 
@@ -41,28 +41,30 @@ struct Counters {
     statements: AtomicU64,
 }
 
-/// Writes messages into a table in batches. Cloning gives another handle to the same.
+/// Writes messages in batches, into a table or by a statement. Cloning gives another handle to the
+/// same.
 #[derive(Clone, Debug)]
 pub struct BatchSink {
     pool: PgPool,
-    table: Arc<Table>,
+    target: Arc<Target>,
     inbox: Option<Inbox>,
     begin: Arc<str>,
     counters: Arc<Counters>,
 }
 
 impl BatchSink {
-    /// A sink into a table; with an inbox, each message is written once, however often it comes.
-    /// The inbox must be of the same pool.
+    /// A sink into a [`Table`](crate::Table), or by a [`Statement`](crate::Statement); with an inbox,
+    /// each message is written once, however often it comes. The inbox must be of the same pool.
     #[must_use]
-    pub fn new(pool: &PgPool, table: Table, inbox: impl Into<Option<Inbox>>) -> Self {
+    pub fn new(pool: &PgPool, target: impl Into<Target>, inbox: impl Into<Option<Inbox>>) -> Self {
+        let target = target.into();
         let mut begin = pool.inner().options.begin();
-        if table.deferred {
+        if target.may_defer() {
             begin.push_str("; SET CONSTRAINTS ALL IMMEDIATE");
         }
         Self {
             pool: pool.clone(),
-            table: Arc::new(table),
+            target: Arc::new(target),
             inbox: inbox.into(),
             begin: begin.into(),
             counters: Arc::default(),
@@ -139,12 +141,12 @@ impl BatchSink {
 
     /// What can be said of a message without asking the server.
     fn sound(&self, id: &MessageId, row: &Row) -> Result<(), Failure> {
-        let width = self.table.width();
+        let width = self.target.width();
         if row.len() != width {
             return Err(Failure::permanent(format!(
                 "the row has {} values, and {} is written with {width}",
                 row.len(),
-                self.table.name()
+                self.target.name()
             )));
         }
         if self.inbox.is_some() { Inbox::check(id) } else { Ok(()) }
@@ -204,7 +206,7 @@ impl BatchSink {
     }
 
     async fn rows(&self, transaction: &Transaction, rows: &[&Row]) -> Result<Written, Failure> {
-        let written = write::isolating(&self.table, transaction, rows).await;
+        let written = write::isolating(self.target.way(), transaction, rows).await;
         written.map_err(DatabaseError::into_failure)
     }
 

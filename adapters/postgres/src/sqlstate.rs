@@ -98,6 +98,10 @@ impl DatabaseError {
         &self.source
     }
 
+    pub(crate) fn into_driver_error(self) -> Error {
+        self.source
+    }
+
     /// What it means for a message.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -5,6 +5,7 @@ use crate::{
     DatabaseError, PgPool, Row, SetupError, Transaction,
     name::list,
     statement::{self, Column},
+    target::Way,
     write,
 };
 use bytes::Bytes;
@@ -157,6 +158,11 @@ impl Table {
         self.columns.len()
     }
 
+    /// Its columns that are written, in order: names, and the types' names in SQL.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.columns.iter().map(|column| (&*column.name, &*column.sql_type))
+    }
+
     /// Writes rows in a transaction, each of which must have [`Table::width`] values. Result `i` says
     /// what the server had against row `i`; the others are written. Costs one statement, and for each
     /// bad row about twice the logarithm of the batch's size more (with COPY: two).
@@ -169,7 +175,7 @@ impl Table {
         rows: &[Row],
     ) -> Result<Vec<Option<DatabaseError>>, DatabaseError> {
         let rows: Vec<&Row> = rows.iter().collect();
-        Ok(write::isolating(self, transaction, &rows).await?.refused)
+        Ok(write::isolating(Way::Table(self), transaction, &rows).await?.refused)
     }
 
     /// Has the server do all but write: plan the INSERT, or take a COPY of no rows and undo it.

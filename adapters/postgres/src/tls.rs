@@ -115,7 +115,8 @@ fn roots(options: &PoolOptions) -> Result<RootCertStore, SetupError> {
     Ok(roots)
 }
 
-fn cannot_connect(config: &Config, error: &tokio_postgres::Error) -> SetupError {
+/// Where the server is: `host:port/database`.
+pub(crate) fn address(config: &Config) -> String {
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(host)) => host.clone(),
         #[cfg(unix)]
@@ -124,6 +125,10 @@ fn cannot_connect(config: &Config, error: &tokio_postgres::Error) -> SetupError 
     };
     let port = config.get_ports().first().unwrap_or(&5432);
     let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
+    format!("{host}:{port}/{database}")
+}
+
+fn cannot_connect(config: &Config, error: &tokio_postgres::Error) -> SetupError {
     let hint = match error.code().map(tokio_postgres::error::SqlState::code) {
         Some("3D000") => ": create the database, or correct the url",
         Some("28P01") => ": correct the user or the password in the url",
@@ -141,7 +146,7 @@ fn cannot_connect(config: &Config, error: &tokio_postgres::Error) -> SetupError 
         Some(db) => format!("{} (SQLSTATE {}){hint}", db.message(), db.code().code()),
         None => format!("{}{hint}", with_causes(error)),
     };
-    SetupError::Connect { address: format!("{host}:{port}/{database}"), why }
+    SetupError::Connect { address: address(config), why }
 }
 
 impl Connect for Tls {

@@ -2,17 +2,19 @@
 //! the server refuses until the culprit stands alone.
 //!
 //! For `n` rows with `k` bad ones that is at most about `2k log2(n/k) + 2k + 1` statements, and one if
-//! none is bad. COPY names the line that it stopped at, so there it is two for each bad row.
+//! none is bad. COPY names the line that it stopped at, and of statements sent one for each row it is
+//! known which was the first to fail: there, each bad row costs three more sendings.
 
 use crate::{
-    DatabaseError, Kind, Row, Table, Transaction,
+    DatabaseError, Kind, Row, Statement, Table, Transaction,
     statement::line_of,
+    target::Way,
     value::{Value, copy_text},
 };
 use bytes::Bytes;
 use futures_util::{
-    SinkExt,
-    future::{join, join3},
+    FutureExt, SinkExt,
+    future::{join, join3, maybe_done},
 };
 use std::{ops::Range, pin::pin};
 use tokio_postgres::{
@@ -34,7 +36,7 @@ pub(crate) struct Written {
 
 /// Writes rows, and finds those that cannot be written. Rows keep their order.
 pub(crate) async fn isolating(
-    table: &Table,
+    way: Way<'_>,
     transaction: &Transaction,
     rows: &[&Row],
 ) -> Result<Written, DatabaseError> {
@@ -46,22 +48,23 @@ pub(crate) async fn isolating(
     }
     while let Some(range) = todo.pop() {
         statements += 1;
-        let attempt = attempt(table, transaction, &rows[range.clone()]).await;
-        let Err(error) = attempt.map_err(DatabaseError::new) else { continue };
+        let attempt = attempt(way, transaction, &rows[range.clone()]).await;
+        let Err(Stopped { error, at }) = attempt else { continue };
+        let error = DatabaseError::new(error);
         if error.kind() != Kind::Permanent {
             return Err(error);
         }
         transaction.batch_execute(UNDO).await?;
         match range.len() {
             1 => refused[range.start] = Some(error),
-            _ => todo.extend(parts(range, line(&error))),
+            _ => todo.extend(parts(range, at)),
         }
     }
     Ok(Written { refused, statements })
 }
 
-/// A range that was refused, in parts, the first to be done at the end: around the line that the
-/// server named (from 1), else in halves.
+/// A range that was refused, in parts, the first to be done at the end: around the row that is known
+/// to be at fault (from 1), else in halves.
 fn parts(range: Range<usize>, line: Option<usize>) -> Vec<Range<usize>> {
     let (start, end) = (range.start, range.end);
     let parts = match line {
@@ -77,12 +80,30 @@ fn parts(range: Range<usize>, line: Option<usize>) -> Vec<Range<usize>> {
     parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 
-fn line(error: &DatabaseError) -> Option<usize> {
-    line_of(error.driver_error().as_db_error()?.where_()?)
+/// Why rows were not written.
+struct Stopped {
+    error: Error,
+    /// The row that was at fault, from 1, if that is known.
+    at: Option<usize>,
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        let context = error.as_db_error().and_then(|db| db.where_());
+        Self { at: context.and_then(line_of), error }
+    }
 }
 
 /// Writes rows behind a savepoint, which is left in place if they are refused.
-async fn attempt(table: &Table, transaction: &Transaction, rows: &[&Row]) -> Result<(), Error> {
+async fn attempt(way: Way<'_>, transaction: &Transaction, rows: &[&Row]) -> Result<(), Stopped> {
+    match way {
+        Way::Table(table) => Ok(together(table, transaction, rows).await?),
+        Way::Statement(statement) => one_by_one(statement, transaction, rows).await,
+    }
+}
+
+/// All rows by one statement.
+async fn together(table: &Table, transaction: &Transaction, rows: &[&Row]) -> Result<(), Error> {
     let client = transaction.client();
     if let Some(copy) = &table.copy {
         // What follows without an answer to wait for is sent along. If the rows are refused, so is the
@@ -112,6 +133,45 @@ async fn attempt(table: &Table, transaction: &Transaction, rows: &[&Row]) -> Res
     saved?;
     inserted?;
     kept
+}
+
+/// A statement for each row, sent in one go. Behind the first that fails, the server refuses the rest.
+async fn one_by_one(
+    statement: &Statement,
+    transaction: &Transaction,
+    rows: &[&Row],
+) -> Result<(), Stopped> {
+    let client = transaction.client();
+    let runs = rows.iter().map(|row| async move {
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+            row.iter().map(|value| (value as _, Type::UNKNOWN)).collect();
+        client.execute_typed(&statement.sql, &parameters).await
+    });
+    // One round trip.
+    let all = join3(client.batch_execute(SAVE), pipelined(runs), client.batch_execute(KEEP));
+    let (saved, ran, kept) = transaction.counted(all).await;
+    saved?;
+    if let Some((index, error)) =
+        ran.into_iter().enumerate().find_map(|(index, ran)| Some((index, ran.err()?)))
+    {
+        return Err(Stopped { error, at: Some(index + 1) });
+    }
+    Ok(kept?)
+}
+
+/// Sends requests in their order before it waits for the first answer: each is sent when it is first
+/// polled. Then waits for the answers, which come in the same order.
+async fn pipelined<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut sent: Vec<_> = requests.map(|request| Box::pin(maybe_done(request))).collect();
+    for request in &mut sent {
+        let _ = request.as_mut().now_or_never();
+    }
+    let mut answers = Vec::with_capacity(sent.len());
+    for request in &mut sent {
+        request.as_mut().await;
+        answers.extend(request.as_mut().take_output());
+    }
+    answers
 }
 
 /// Rows turned into columns, as `unnest` wants them.

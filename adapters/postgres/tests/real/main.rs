@@ -13,5 +13,6 @@ mod pgbouncer;
 mod pool;
 mod setup;
 mod sink;
+mod statement;
 mod tls;
 mod types;

@@ -8,8 +8,8 @@ use forebay::{
 };
 use forebay_conformance::Cluster;
 use forebay_postgres::{
-    BatchSink, Budget, BudgetOptions, Inbox, Method, PgPool, PoolOptions, Table, TableOptions,
-    Transaction, Value, types::Type,
+    BatchSink, Budget, BudgetOptions, Inbox, Method, PgPool, PoolOptions, Statement, Table,
+    TableOptions, Transaction, Value, types::Type,
 };
 use futures_util::future::join_all;
 use std::{process::Stdio, time::Duration};
@@ -54,6 +54,24 @@ async fn nothing_is_left_in_the_sessions() {
         }
     });
     join_all(looks).await;
+}
+
+#[tokio::test]
+async fn trying_a_statement_out_leaves_nothing_in_the_sessions() {
+    let place = Place::new().await;
+    place.run("CREATE TABLE t (id bigint)").await;
+    let (pool, table) = (pool(&place).await, place.table("t"));
+    let sound = format!("INSERT INTO {table} VALUES ($1)");
+    // More often than there are server connections, so that each is used again.
+    for _ in 0..40 {
+        Statement::open(&pool, &sound, 1).await.unwrap();
+        Statement::open(&pool, "INSERT INTO nowhere VALUES ($1)", 1).await.unwrap_err();
+    }
+    let sink = BatchSink::new(&pool, Statement::open(&pool, &sound, 1).await.unwrap(), None);
+    let rows = (0..100_u64).map(|n| (forebay::MessageId::from(n), vec![Value::from(n)]));
+    assert!(sink.write(rows.collect()).await.iter().all(Result::is_ok));
+    assert_eq!(place.number("SELECT count(*) FROM t").await, 100);
+    nothing_is_left_in_the_sessions().await;
 }
 
 async fn handle(job: Job<i64, (Inbox, String)>) -> Result<(), Failure> {

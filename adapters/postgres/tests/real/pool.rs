@@ -80,6 +80,25 @@ async fn a_gate_keeps_handlers_at_the_number_of_connections() {
 }
 
 #[tokio::test]
+async fn an_adaptive_limit_keeps_bounds_of_its_own_below_the_number_of_connections() {
+    let pool = Place::new().await.pool().await; // 8 connections
+    let gate = |initial, min, max| {
+        let settings = AimdSettings { initial, min, max, ..AimdSettings::default() };
+        Gate::new(Concurrency::aimd(settings).unwrap())
+    };
+    for ((initial, min, max), least, most) in
+        [((2, 2, 4), 2, 4), ((20, 10, 30), 8, 8), ((3, 1, 100), 1, 8)]
+    {
+        let gate = gate(initial, min, max);
+        pool.bound_within(&gate, min..=max);
+        gate.set_limit(1000);
+        assert_eq!(gate.status().limit, most);
+        gate.set_limit(0);
+        assert_eq!(gate.status().limit, least);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_restarts_is_found_again() {
     let place = Place::new().await;
     let proxy = FaultProxy::start(server_address()).unwrap();

@@ -1,9 +1,10 @@
 //! What is wrong is found at start, and named.
 
 use crate::support::{Place, client, inbox, server, stable};
+use forebay::Capabilities;
 use forebay_postgres::{
-    Budget, BudgetOptions, Conflict, Inbox, InboxOptions, Method, PgPool, PoolOptions, SetupError,
-    Table, TableOptions,
+    Budget, BudgetOptions, Conflict, Inbox, InboxOptions, Method, OwnTables, PgPool, PoolOptions,
+    SetupError, Table, TableOptions,
 };
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -130,6 +131,42 @@ async fn a_right_that_is_missing_is_found_before_the_first_message() {
     place.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
     assert!(error.to_string().contains("42501"), "{error}");
     assert!(early.to_string().contains("42501"), "{early}");
+}
+
+#[tokio::test]
+async fn looking_makes_nothing_and_finds_what_opening_would() {
+    let place = Place::new().await;
+    let role = format!("role_{}", place.schema);
+    place
+        .run(&format!("CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {} TO {role}", place.schema))
+        .await;
+    let url = server().replacen("postgres@", &format!("{role}@"), 1);
+    let theirs = PgPool::connect(place.options_at(&url)).await.unwrap();
+    let ours = place.pool().await;
+    let look =
+        async |pool: &PgPool| Inbox::look(pool, Some(&stable()), &InboxOptions::new("test")).await;
+    let may_not_make = look(&theirs).await.unwrap_err().to_string();
+    assert_eq!(look(&ours).await.unwrap(), OwnTables::ToBeMade);
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()";
+    assert_eq!(place.number(tables).await, 0);
+    inbox(&ours).await;
+    assert_eq!(look(&ours).await.unwrap(), OwnTables::There);
+    place.run(&format!("GRANT SELECT ON forebay_schema, forebay_inbox TO {role}")).await;
+    let may_not_use = look(&theirs).await.unwrap_err().to_string();
+    place.run(&format!("GRANT INSERT, DELETE ON forebay_inbox TO {role}")).await;
+    let may = look(&theirs).await;
+    place.run("UPDATE forebay_schema SET version = 99").await;
+    let newer = look(&ours).await.unwrap_err();
+    let unstable = Capabilities { stable_identity: false, ..stable() };
+    let unstable =
+        Inbox::look(&ours, Some(&unstable), &InboxOptions::new("test")).await.unwrap_err();
+    drop(theirs);
+    place.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    assert!(may_not_make.contains("GRANT CREATE ON SCHEMA"), "{may_not_make}");
+    assert!(may_not_use.contains("GRANT SELECT, INSERT, DELETE ON"), "{may_not_use}");
+    assert_eq!(may.unwrap(), OwnTables::There);
+    assert!(matches!(newer, SetupError::NewerSchema { found: 99, .. }), "{newer}");
+    assert!(matches!(unstable, SetupError::NoIdentity { .. }), "{unstable}");
 }
 
 #[tokio::test]
