@@ -11,7 +11,7 @@ use crate::{
     handlers::Handlers,
 };
 use forebay::{
-    AnySource, BatchOptions, BuildError, Builder, Bytes, Failure, Invoke, Job, Observer, Raw,
+    AnySource, BatchOptions, BuildError, Builder, Bytes, Failure, Gate, Invoke, Job, Observer, Raw,
     Worker,
     policy::{self, Breaker, Gradient2Settings, PolicyError, TokenBucket},
 };
@@ -34,7 +34,8 @@ pub(crate) async fn with_handlers(
     observer: Option<Arc<dyn Observer>>,
     then: impl Start,
 ) -> Result<(), CliError> {
-    let builder = builder(settings, source, observer)?;
+    let gate = gate(settings)?;
+    let builder = builder(settings, source, gate.clone(), observer);
     match (handlers, settings.worker.batch) {
         (Handlers::Http(handler), None) => {
             then.start(build(settings, builder.handler(handler))?).await
@@ -47,6 +48,17 @@ pub(crate) async fn with_handlers(
             // The config has filled it in; one row at a time would be right as well.
             let batch = batch.map_or(BatchOptions::of(1), options);
             then.start(build(settings, builder.batch_handler(batch, handler))?).await
+        }
+        #[cfg(feature = "postgres")]
+        (Handlers::Postgres(handler), batch) => {
+            let batch = batch.map_or(BatchOptions::of(1), options);
+            let sink = handler.sink();
+            handler.bound(&gate, settings);
+            let worker = build(settings, builder.batch_handler(batch, handler.handler(&sink)))?;
+            handler.watch(&worker.control());
+            let ended = then.start(worker).await;
+            handler.close(sink).await;
+            ended
         }
         (Handlers::Command(handler), _) => {
             then.start(build(settings, builder.handler(handler))?).await
@@ -66,18 +78,15 @@ pub(crate) fn check(settings: &Settings, queue: &Queue) -> Result<(), CliError> 
         Ok(())
     }
     // With any handler: whether a worker can be built is up to the source.
-    build(settings, builder(settings, queue.unopened(), None)?.handler(unused)).map(drop)
+    let builder = builder(settings, queue.unopened(), gate(settings)?, None);
+    build(settings, builder.handler(unused)).map(drop)
 }
 
-/// A builder with all settings but the handler.
+/// What stands before the handler: concurrency, rate, breaker.
 ///
 /// # Errors
 /// When a policy refuses its settings; the config has checked them before.
-pub(crate) fn builder(
-    settings: &Settings,
-    source: AnySource,
-    observer: Option<Arc<dyn Observer>>,
-) -> Result<Builder<AnySource, Raw>, CliError> {
+pub(crate) fn gate(settings: &Settings) -> Result<Gate, CliError> {
     let refused = |error: PolicyError| CliError::Usage(error.to_string());
     let worker = &settings.worker;
     let breaker = settings.breaker.map(Breaker::new).transpose().map_err(refused)?;
@@ -90,24 +99,32 @@ pub(crate) fn builder(
             policy::Concurrency::gradient2(settings).map_err(refused)?
         }
     };
+    let bucket = worker.rate.map(|rate| TokenBucket::new(rate.per_second, rate.burst));
+    Ok(Gate::with(concurrency, bucket.transpose().map_err(refused)?, breaker))
+}
+
+/// A builder with all settings but the handler.
+pub(crate) fn builder(
+    settings: &Settings,
+    source: AnySource,
+    gate: Gate,
+    observer: Option<Arc<dyn Observer>>,
+) -> Builder<AnySource, Raw> {
+    let worker = &settings.worker;
     let mut builder = Worker::builder(source)
         .decode(Raw)
         .name(settings.name())
-        .concurrency(concurrency)
+        .gate(gate)
         .retry(settings.retry)
-        .breaker(breaker)
         .timeout(worker.timeout)
         .drain_timeout(worker.drain_timeout);
-    if let Some(rate) = worker.rate {
-        builder = builder.rate(TokenBucket::new(rate.per_second, rate.burst).map_err(refused)?);
-    }
     if let Some(observer) = observer {
         builder = builder.observer(observer);
     }
     if let Some(window) = worker.window {
         builder = builder.window(window.messages, window.bytes);
     }
-    Ok(if worker.ordered { builder.ordered() } else { builder })
+    if worker.ordered { builder.ordered() } else { builder }
 }
 
 /// When a batch is full, as the runtime wants it.

@@ -3,8 +3,12 @@
 //! Just members and indices, the part of JSON paths that names one place: a path that could match
 //! several would need a rule for which one is bound.
 
-use serde_json::Value;
-use std::{fmt, str::FromStr};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 /// A path to one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,15 @@ impl JsonPath {
         })
     }
 
+    /// The value at this path, as it was written, without making a tree of the rest. Of members with
+    /// the same name it is the last, as everywhere.
+    pub(crate) fn find_raw<'v>(&self, value: &'v RawValue) -> Option<&'v RawValue> {
+        self.steps.iter().try_fold(value, |value, step| {
+            // What is no object, or no array, has nothing at this step.
+            step.deserialize(&mut serde_json::Deserializer::from_str(value.get())).ok().flatten()
+        })
+    }
+
     /// The text at this path: a string without its quotes, a number or boolean as it is written.
     pub(crate) fn find_text(&self, value: &Value) -> Option<String> {
         match self.find(value)? {
@@ -38,6 +51,54 @@ impl JsonPath {
         }
     }
 }
+
+impl<'v> DeserializeSeed<'v> for &Step {
+    type Value = Option<&'v RawValue>;
+
+    fn deserialize<D: Deserializer<'v>>(self, value: D) -> Result<Self::Value, D::Error> {
+        match self {
+            Step::Member(_) => value.deserialize_map(self),
+            Step::Index(_) => value.deserialize_seq(self),
+        }
+    }
+}
+
+impl<'v> Visitor<'v> for &Step {
+    type Value = Option<&'v RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_map<A: MapAccess<'v>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let Step::Member(wanted) = self else { return Ok(None) };
+        let mut found = None;
+        while let Some(name) = members.next_key::<Name<'v>>()? {
+            if name.0 == *wanted {
+                found = Some(members.next_value()?);
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'v>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let Step::Index(wanted) = self else { return Ok(None) };
+        let (mut found, mut index) = (None, 0);
+        while let Some(element) = elements.next_element()? {
+            if index == *wanted {
+                found = Some(element);
+            }
+            index += 1;
+        }
+        Ok(found)
+    }
+}
+
+/// A member's name, copied only where it has escapes.
+#[derive(Deserialize)]
+struct Name<'v>(#[serde(borrow)] Cow<'v, str>);
 
 impl fmt::Display for JsonPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,6 +156,20 @@ mod tests {
         assert_eq!(find("$.a.b[2]", &value), None);
         assert_eq!(find("$.a[0]", &value), None);
         assert_eq!(find("$.x.y", &value), None);
+    }
+
+    #[test]
+    fn what_is_found_is_as_it_was_written() {
+        let text = r#"{"n": 0.1234567890123456789, "a\u0062": [1, { "x" : 1e400 }], "n": 12.50}"#;
+        let value: &RawValue = serde_json::from_str(text).unwrap();
+        let raw = |path: &str| path.parse::<JsonPath>().unwrap().find_raw(value).map(RawValue::get);
+        assert_eq!(raw("$.n"), Some("12.50"), "the last one");
+        assert_eq!(raw("$.ab[1]"), Some(r#"{ "x" : 1e400 }"#));
+        assert_eq!(raw("$.ab[1].x"), Some("1e400"));
+        assert_eq!(raw("$"), Some(text));
+        for nowhere in ["$.ab[2]", "$.ab.x", "$[0]", "$.n.x", "$.x"] {
+            assert_eq!(raw(nowhere), None, "{nowhere}");
+        }
     }
 
     #[test]

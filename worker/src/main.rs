@@ -8,7 +8,7 @@
 //! admin/*    the port at which a worker is looked at
 //! bridge     what `forebay bridge` does with a message
 //! brokers/*  the one place that knows which brokers there are
-//! handlers/* what a config can do with a message: http, command, sqlite, stdout
+//! handlers/* what a config can do with a message: http, command, sqlite, postgres, stdout
 //! matrix     what each broker does natively, what is emulated, what is refused
 //! status     the live line on a terminal; logging writes around it
 //! ```

@@ -51,7 +51,9 @@ impl Bridging {
         tracing::info!(from = settings.source.describe(), to = sink.describe(), "bridging");
         let running = Running::new(&settings, &queue, false).await?;
         let batch = settings.worker.batch.map_or(BatchOptions::of(1), assemble::options);
-        let builder = assemble::builder(&settings, queue.source().await?, running.observer())?;
+        let gate = assemble::gate(&settings)?;
+        let source = queue.source().await?;
+        let builder = assemble::builder(&settings, source, gate, running.observer());
         let worker = assemble::build(&settings, builder.batch_handler(batch, bridge))?;
         running.start(worker).await
     }

@@ -11,7 +11,7 @@ use crate::{
     output::{self, age},
 };
 use clap::Args;
-use forebay::Backlog;
+use forebay::{Backlog, Source};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -19,8 +19,9 @@ Examples:
   forebay check orders.toml
   forebay check orders.toml && systemctl restart orders
 
-Reads the config and its secrets, opens the queue, finds the program or prepares the statement, and
-builds the worker. Takes no message, sends no request, makes no file, and shows no secret.";
+Reads the config and its secrets, opens the queue, finds the program, or has the database look at the
+table or the statement, and builds the worker. Takes no message, sends no request, writes no row, makes
+no file, and shows no secret.";
 
 /// Says what `run` would do with a config, and whether it could.
 #[derive(Args)]
@@ -38,15 +39,18 @@ impl Check {
         }
         let Config { settings, handler } = Config::load(&self.config)?;
         // A program that is not there, a statement that does not fit, are found out by this.
-        drop(Handlers::prepare(&handler)?);
-        let state = match settings.source.open(Missing::Say).await? {
+        let handlers = Handlers::prepare(&handler, &settings).await?;
+        let (state, source) = match settings.source.open(Missing::Say).await? {
             Opened::Queue(queue) => {
                 assemble::check(&settings, &queue)?;
-                depth(&queue.backlog().await?)
+                let source = queue.unopened();
+                (depth(&queue.backlog().await?), Some(source.capabilities().clone()))
             }
-            Opened::Missing(why) => why,
+            Opened::Missing(why) => (why, None),
         };
-        self.print(&settings, state, [("handler", describe(&handler))])
+        let more = handlers.look(&settings, source.as_ref()).await?;
+        let handler = [("handler", describe(&handler))];
+        self.print(&settings, state, handler.into_iter().chain(more.into_iter().map(|it| ("", it))))
     }
 
     async fn bridge(self) -> Result<(), CliError> {
@@ -173,6 +177,8 @@ fn describe(config: &HandlerConfig) -> String {
             let (path, n) = (sqlite.path.display(), sqlite.params.len());
             (format!("sqlite: {path}, a statement with {n} parameters"), None)
         }
+        #[cfg(feature = "postgres")]
+        HandlerConfig::Postgres(postgres) => (format!("postgres: {}", postgres.writes), None),
         HandlerConfig::Stdout(stdout) => {
             let what = match stdout.format {
                 StdoutFormat::Payload => "payloads",

@@ -10,7 +10,7 @@ use crate::{
     logging, status, terminal,
 };
 use clap::Args;
-use forebay::{AnySource, Invoke, Observer, Worker};
+use forebay::{AnySource, Invoke, Observer, Source, Worker};
 use forebay_telemetry::Telemetry;
 use std::{path::PathBuf, sync::Arc};
 
@@ -41,11 +41,12 @@ impl Run {
     pub(super) async fn execute(self) -> Result<(), CliError> {
         let Config { settings, handler } = Config::load(&self.config)?;
         logging::start(&settings.log)?;
-        let handlers = Handlers::prepare(&handler)?;
+        let mut handlers = Handlers::prepare(&handler, &settings).await?;
         let queue = settings.source.create().await?;
         assemble::check(&settings, &queue)?;
         let prints = matches!(handler, HandlerConfig::Stdout(_));
         let running = Running::new(&settings, &queue, prints).await?;
+        handlers.start(&settings, queue.unopened().capabilities()).await?;
         let source = queue.source().await?;
         let observer = running.observer();
         assemble::with_handlers(&settings, source, handlers, observer, running).await

@@ -26,9 +26,13 @@ pub(crate) use bridge::BridgeConfig;
 pub(crate) use codes::{Codes, Meaning};
 pub(crate) use document::{Document, Lines};
 pub(crate) use error::{ConfigError, nearest, quoted_list};
-pub(crate) use handler::{CommandConfig, HandlerConfig, HttpConfig, StdoutConfig, StdoutFormat};
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+pub(crate) use handler::Param;
 #[cfg(feature = "embedded")]
-pub(crate) use handler::{Param, SqliteConfig};
+pub(crate) use handler::SqliteConfig;
+pub(crate) use handler::{CommandConfig, HandlerConfig, HttpConfig, StdoutConfig, StdoutFormat};
+#[cfg(feature = "postgres")]
+pub(crate) use handler::{PostgresConfig, Writes};
 pub(crate) use log::{LogConfig, LogFormat};
 pub(crate) use scale::{ScaleConfig, WorkersAt};
 #[cfg_attr(

@@ -3,6 +3,9 @@
 use super::*;
 use forebay_embedded::SourceOptions;
 
+#[cfg(feature = "postgres")]
+mod postgres;
+
 const SOURCE: &str = "[source.embedded]\npath = 'q.db'\nqueue = 'orders'\n";
 const STDOUT: &str = "[handler.stdout]\n";
 
@@ -62,10 +65,15 @@ fn every_line_that_the_template_offers_is_valid() {
     std::fs::write(secrets.path(), "a token that is long enough".replace(' ', "-")).unwrap();
     let secret = secrets.path().display().to_string();
     let head = &head.replace("/run/secrets/key", &secret);
-    let handlers = handlers.replace("/run/secrets/key", &secret).replace("${TOKEN}", "${PATH}");
+    let handlers = handlers
+        .replace("/run/secrets/key", &secret)
+        .replace("${TOKEN}", "${PATH}")
+        .replace("${PASSWORD}", "${PATH}");
     let (stdout, rest) = handlers.split_once("# One POST").unwrap();
     let mut checked = 0;
-    for (name, part) in [("http", 0), ("command", 1), ("sqlite", 2)] {
+    let postgres = cfg!(feature = "postgres").then_some(("postgres", 3));
+    let parts = [("http", 0), ("command", 1), ("sqlite", 2)].into_iter().chain(postgres);
+    for (name, part) in parts {
         let part = rest.split("\n\n").nth(part).unwrap();
         let mut head = uncomment(head);
         if name == "command" {
@@ -80,7 +88,8 @@ fn every_line_that_the_template_offers_is_valid() {
         assert!(text.contains(&format!("\n[handler.{name}]")));
         checked += 1;
     }
-    assert!(stdout.contains("[handler.stdout]") && checked == 3);
+    let expected = if cfg!(feature = "postgres") { 4 } else { 3 };
+    assert!(stdout.contains("[handler.stdout]") && checked == expected);
 }
 
 #[test]
@@ -201,6 +210,17 @@ fn a_handler_is_checked_before_anything_runs() {
         let error = parse(&format!("{SOURCE}{text}")).unwrap_err();
         assert!(error.contains(expected), "{text}\n{error}");
     }
+}
+
+#[cfg(not(feature = "postgres"))]
+#[test]
+fn postgresql_that_is_not_built_in_is_refused_by_its_feature() {
+    let error = parse(&format!("{SOURCE}[handler.postgres]\nurl = 'x'\n")).unwrap_err();
+    assert!(
+        error.contains("w.toml:4: handler.postgres: this forebay was built without"),
+        "{error}"
+    );
+    assert!(error.contains("--features postgres"), "{error}");
 }
 
 #[test]

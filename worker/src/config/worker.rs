@@ -89,8 +89,8 @@ pub(super) struct Usual {
     pub(super) takes_batches: bool,
 }
 
-/// The batches of `handler.sqlite`, which always writes several rows in a transaction.
-const SQLITE_BATCH: Batch = Batch { size: 100, bytes: 1 << 20, age: Duration::from_millis(20) };
+/// The batches of a handler that always writes several messages in a transaction.
+const WRITTEN_BATCH: Batch = Batch { size: 100, bytes: 1 << 20, age: Duration::from_millis(20) };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -177,7 +177,7 @@ impl RawWorker {
     ) -> Result<WorkerConfig, ConfigError> {
         let usual = Usual {
             concurrency: handler.usual_concurrency(),
-            batch: matches!(handler, HandlerConfig::Sqlite(_)).then_some(SQLITE_BATCH),
+            batch: handler.writes_batches().then_some(WRITTEN_BATCH),
             takes_batches: handler.takes_batches(),
         };
         self.check_for(usual, document)
@@ -213,7 +213,7 @@ impl RawWorker {
         if !usual.takes_batches {
             return Err(document
                 .error("worker.batch", "this handler takes one message at a time")
-                .help("remove it: only `handler.http` and `handler.sqlite` take batches"));
+                .help("remove it: only `handler.http`, `handler.sqlite` and `handler.postgres` take batches"));
         }
         at_least_one("worker.batch.size", size, document)?;
         at_least_one("worker.batch.bytes", bytes, document)?;

@@ -1,17 +1,21 @@
 //! What a config can do with a message without a line of Rust. Each handler is its own file, and
 //! knows nothing of the others; none of them acknowledges anything that it is not told to.
 
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+mod bind;
 pub(crate) mod command;
 pub(crate) mod http;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(feature = "embedded")]
 pub(crate) mod sqlite;
 pub(crate) mod stdout;
 
 use crate::{
-    config::{HandlerConfig, Meaning},
+    config::{HandlerConfig, Meaning, Settings},
     error::CliError,
 };
-use forebay::Failure;
+use forebay::{Capabilities, Failure};
 use std::time::Duration;
 
 /// A handler, ready: its program is there, its statement fits, its TLS is set up.
@@ -23,16 +27,22 @@ pub(crate) enum Handlers {
     /// `[handler.sqlite]`
     #[cfg(feature = "embedded")]
     Sqlite(sqlite::Sqlite),
+    /// `[handler.postgres]`
+    #[cfg(feature = "postgres")]
+    Postgres(Box<postgres::Postgres>),
     /// `[handler.stdout]`
     Stdout(stdout::Stdout),
 }
 
 impl Handlers {
-    /// Sets up what the config names.
+    /// Sets up what the config names, as far as that changes nothing.
     ///
     /// # Errors
-    /// [`CliError::Usage`] when it does not fit what is there: no program, no table.
-    pub(crate) fn prepare(config: &HandlerConfig) -> Result<Self, CliError> {
+    /// When it does not fit what is there: no program, no table; or its database is away.
+    pub(crate) async fn prepare(
+        config: &HandlerConfig,
+        settings: &Settings,
+    ) -> Result<Self, CliError> {
         Ok(match config {
             HandlerConfig::Http(config) => Self::Http(
                 http::Http::new(config.clone())
@@ -55,8 +65,45 @@ impl Handlers {
             HandlerConfig::Sqlite(config) => {
                 Self::Sqlite(sqlite::Sqlite::open(config).map_err(CliError::Usage)?)
             }
+            #[cfg(feature = "postgres")]
+            HandlerConfig::Postgres(config) => {
+                Self::Postgres(Box::new(postgres::Postgres::prepare(config, settings).await?))
+            }
             HandlerConfig::Stdout(config) => Self::Stdout(stdout::Stdout::new(*config)),
         })
+    }
+
+    /// What `check` has to say beyond the config, a line each. `source` is what the queue's source can
+    /// do, if it could be opened.
+    ///
+    /// # Errors
+    /// What [`Handlers::start`] would refuse.
+    pub(crate) async fn look(
+        &self,
+        settings: &Settings,
+        source: Option<&Capabilities>,
+    ) -> Result<Vec<String>, CliError> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(handler) => handler.look(settings, source).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Sets up the rest, once it is known what the queue's source can do.
+    ///
+    /// # Errors
+    /// What does not go together with it.
+    pub(crate) async fn start(
+        &mut self,
+        settings: &Settings,
+        source: &Capabilities,
+    ) -> Result<(), CliError> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(handler) => handler.start(settings, source).await,
+            _ => Ok(()),
+        }
     }
 }
 

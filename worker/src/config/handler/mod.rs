@@ -1,7 +1,16 @@
 //! `[handler.*]`: what is done with each message. Exactly one table.
 
+#[cfg(not(feature = "postgres"))]
+mod absent;
 mod command;
 mod http;
+#[cfg_attr(
+    not(any(feature = "embedded", feature = "postgres")),
+    allow(dead_code, reason = "it is checked, and then refused: nobody binds it")
+)]
+mod param;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg_attr(
     not(feature = "embedded"),
     allow(dead_code, reason = "it is checked, and then refused: nobody runs it")
@@ -10,9 +19,16 @@ mod sqlite;
 
 pub(crate) use command::CommandConfig;
 pub(crate) use http::HttpConfig;
-#[cfg(feature = "embedded")]
-pub(crate) use sqlite::Param;
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+pub(crate) use param::Param;
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::{PostgresConfig, Writes};
 pub(crate) use sqlite::SqliteConfig;
+
+#[cfg(not(feature = "postgres"))]
+use absent::RawPostgres;
+#[cfg(feature = "postgres")]
+use postgres::RawPostgres;
 
 use super::{
     Concurrency,
@@ -34,6 +50,9 @@ pub(crate) enum HandlerConfig {
     Command(CommandConfig),
     /// Written into a database by a statement.
     Sqlite(SqliteConfig),
+    /// Written into PostgreSQL, as rows or by a statement.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<PostgresConfig>),
     /// Printed.
     Stdout(StdoutConfig),
 }
@@ -48,6 +67,9 @@ impl HandlerConfig {
             Self::Command(_) => u32::try_from(cores()).unwrap_or(u32::MAX),
             // One writes; the next is ready when it has committed.
             Self::Sqlite(_) => 2,
+            // A batch on each connection.
+            #[cfg(feature = "postgres")]
+            Self::Postgres(config) => config.pool.connections,
             // Lines come out in the queue's order.
             Self::Stdout(_) => 1,
         })
@@ -55,7 +77,17 @@ impl HandlerConfig {
 
     /// Whether it can take several messages in one call.
     pub(super) fn takes_batches(&self) -> bool {
-        matches!(self, Self::Http(_) | Self::Sqlite(_))
+        matches!(self, Self::Http(_)) || self.writes_batches()
+    }
+
+    /// Whether it always writes several messages in a transaction.
+    pub(super) fn writes_batches(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => true,
+            Self::Http(_) | Self::Command(_) | Self::Stdout(_) => false,
+        }
     }
 }
 
@@ -84,10 +116,12 @@ pub(super) struct RawHandler {
     http: Option<RawHttp>,
     command: Option<RawCommand>,
     sqlite: Option<RawSqlite>,
+    postgres: Option<RawPostgres>,
     stdout: Option<StdoutConfig>,
 }
 
-const TABLES: [&str; 4] = ["handler.http", "handler.command", "handler.sqlite", "handler.stdout"];
+const TABLES: [&str; 5] =
+    ["handler.http", "handler.command", "handler.sqlite", "handler.postgres", "handler.stdout"];
 
 impl RawHandler {
     /// `timeout` is the worker's.
@@ -96,15 +130,23 @@ impl RawHandler {
         timeout: Duration,
         document: &Document<'_>,
     ) -> Result<HandlerConfig, ConfigError> {
-        match (self.http, self.command, self.sqlite, self.stdout) {
-            (Some(raw), None, None, None) => raw.check(timeout, document).map(HandlerConfig::Http),
-            (None, Some(raw), None, None) => raw.check(document).map(HandlerConfig::Command),
-            (None, None, Some(raw), None) => raw.check(document).map(HandlerConfig::Sqlite),
-            (None, None, None, Some(config)) => Ok(HandlerConfig::Stdout(config)),
-            (None, None, None, None) => Err(document
+        let http = |raw: RawHttp| raw.check(timeout, document).map(HandlerConfig::Http);
+        let postgres = |raw: RawPostgres| raw.handler(timeout, document);
+        let mut named = [
+            self.http.map(http),
+            self.command.map(|raw| raw.check(document).map(HandlerConfig::Command)),
+            self.sqlite.map(|raw| raw.check(document).map(HandlerConfig::Sqlite)),
+            self.postgres.map(postgres),
+            self.stdout.map(|config| Ok(HandlerConfig::Stdout(config))),
+        ]
+        .into_iter()
+        .flatten();
+        match (named.next(), named.next()) {
+            (Some(checked), None) => checked,
+            (None, _) => Err(document
                 .error("handler", "it names no handler")
                 .help(format!("add a table: there are {}", quoted_list(&TABLES)))),
-            _ => Err(document
+            (Some(_), Some(_)) => Err(document
                 .error("handler", "it names more than one handler")
                 .help("keep one of the tables: a worker does one thing with its messages")),
         }

@@ -1,8 +1,11 @@
 //! What a statement's parameters are bound to, checked once and done for each message.
 
 use crate::{
-    config::{Meaning, Param, SqliteConfig, nearest},
-    handlers::Finding,
+    config::{Param, SqliteConfig},
+    handlers::{
+        Finding,
+        bind::{self, Bound},
+    },
 };
 use forebay::{Bytes, Job};
 use rusqlite::{Connection, types::Value};
@@ -15,8 +18,7 @@ pub(super) fn order(connection: &Connection, config: &SqliteConfig) -> Result<Ve
     let statement = connection
         .prepare(&config.statement)
         .map_err(|error| format!("handler.sqlite.statement: {error}"))?;
-    let configured: Vec<&str> = config.params.keys().map(String::as_str).collect();
-    let (mut used, mut order) = (Vec::new(), Vec::new());
+    let mut names = Vec::new();
     for index in 1..=statement.parameter_count() {
         let Some(name) = statement.parameter_name(index) else {
             return Err("handler.sqlite.statement: `?` has no name: write `:name`".to_owned());
@@ -24,53 +26,29 @@ pub(super) fn order(connection: &Connection, config: &SqliteConfig) -> Result<Ve
         let Some(name) = name.strip_prefix(':') else {
             return Err(format!("handler.sqlite.statement: write `:name` instead of `{name}`"));
         };
-        let Some(param) = config.params.get(name) else {
-            let meant = nearest(name, &configured).map(|near| format!("; did you mean `:{near}`?"));
-            let meant = meant.unwrap_or_default();
-            return Err(format!(
-                "handler.sqlite.params: `:{name}` is in the statement and not here{meant}"
-            ));
-        };
-        used.push(name);
-        order.push(param.clone());
+        names.push(name);
     }
-    match configured.iter().find(|name| !used.contains(name)) {
-        Some(name) => {
-            let meant = nearest(name, &used).map(|near| format!("; did you mean `{near}`?"));
-            let meant = meant.unwrap_or_default();
-            Err(format!("handler.sqlite.params.{name}: the statement has no `:{name}`{meant}"))
-        }
-        None => Ok(order),
-    }
+    bind::in_order(&names, &config.params)
+        .map_err(|(key, why)| format!("handler.sqlite.{key}: {why}"))
 }
 
 /// What the parameters are for one message, in the statement's order.
 pub(super) fn values(order: &[Param], job: &Job<Bytes>) -> Result<Vec<Value>, Finding> {
-    let unfit = |why: String| Finding::new(Meaning::Permanent, why);
-    let json: Option<Json> = match order.iter().any(|param| matches!(param, Param::Json(_))) {
-        true => Some(
-            serde_json::from_slice(&job.payload)
-                .map_err(|error| unfit(format!("the payload is not JSON: {error}")))?,
-        ),
-        false => None,
-    };
-    let message = job.message();
-    let value = |param: &Param| match param {
-        Param::Json(path) => match json.as_ref().and_then(|json| path.find(json)) {
-            Some(value) => json_value(value).map_err(|why| unfit(format!("{path}: {why}"))),
-            None => Ok(Value::Null),
-        },
-        Param::Id => Ok(Value::Text(message.id.to_string())),
-        Param::Key => Ok(message.key.as_ref().map_or(Value::Null, text_or_blob)),
-        Param::Payload => Ok(text_or_blob(&job.payload)),
-        Param::Attempt => Ok(Value::Integer(job.attempt().into())),
-        Param::EnqueuedAt => Ok(message
-            .enqueued_at
-            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-            .and_then(|since| i64::try_from(since.as_millis()).ok())
-            .map_or(Value::Null, Value::Integer)),
-    };
-    order.iter().map(value).collect()
+    bind::values(order, job, |_, bound| {
+        Ok(match bound {
+            Bound::Nothing => Value::Null,
+            Bound::Json(json) => json_value(json.get())?,
+            Bound::Id(id) => Value::Text(id),
+            Bound::Bytes(bytes) => text_or_blob(bytes),
+            Bound::Attempt(attempt) => Value::Integer(attempt.into()),
+            // Milliseconds since 1970.
+            Bound::Time(at) => at
+                .duration_since(UNIX_EPOCH)
+                .ok()
+                .and_then(|since| i64::try_from(since.as_millis()).ok())
+                .map_or(Value::Null, Value::Integer),
+        })
+    })
 }
 
 fn text_or_blob(bytes: &Bytes) -> Value {
@@ -81,18 +59,21 @@ fn text_or_blob(bytes: &Bytes) -> Value {
 }
 
 /// As SQLite's own `json_extract` does it: booleans are 1 and 0, arrays and objects their JSON text.
-fn json_value(json: &Json) -> Result<Value, &'static str> {
+fn json_value(json: &str) -> Result<Value, String> {
+    let json: Json = serde_json::from_str(json).map_err(|error| error.to_string())?;
     Ok(match json {
         Json::Null => Value::Null,
-        Json::Bool(bool) => Value::Integer((*bool).into()),
+        Json::Bool(bool) => Value::Integer(bool.into()),
         Json::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(integer), _) => Value::Integer(integer),
             // A rounded number would be another one.
-            (None, _) if number.is_u64() => return Err("the number is too large for an INTEGER"),
+            (None, _) if number.is_u64() => {
+                return Err("the number is too large for an INTEGER".to_owned());
+            }
             (None, Some(real)) => Value::Real(real),
-            (None, None) => return Err("the number is too large"),
+            (None, None) => return Err("the number is too large".to_owned()),
         },
-        Json::String(text) => Value::Text(text.clone()),
+        Json::String(text) => Value::Text(text),
         Json::Array(_) | Json::Object(_) => Value::Text(json.to_string()),
     })
 }
@@ -100,7 +81,6 @@ fn json_value(json: &Json) -> Result<Value, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
     use std::collections::BTreeMap;
 
     fn order_of(statement: &str, params: &[&str]) -> Result<Vec<Param>, String> {
@@ -129,12 +109,12 @@ mod tests {
 
     #[test]
     fn json_becomes_what_json_extract_would_make_of_it() {
-        assert_eq!(json_value(&json!(true)), Ok(Value::Integer(1)));
-        assert_eq!(json_value(&json!(-3)), Ok(Value::Integer(-3)));
-        assert_eq!(json_value(&json!(1.5)), Ok(Value::Real(1.5)));
-        assert_eq!(json_value(&json!("x")), Ok(Value::Text("x".into())));
-        assert_eq!(json_value(&json!([1])), Ok(Value::Text("[1]".into())));
-        assert_eq!(json_value(&json!(null)), Ok(Value::Null));
-        assert!(json_value(&json!(u64::MAX)).is_err());
+        assert_eq!(json_value("true"), Ok(Value::Integer(1)));
+        assert_eq!(json_value("-3"), Ok(Value::Integer(-3)));
+        assert_eq!(json_value("1.5"), Ok(Value::Real(1.5)));
+        assert_eq!(json_value("\"x\""), Ok(Value::Text("x".into())));
+        assert_eq!(json_value("[1 ]"), Ok(Value::Text("[1]".into())));
+        assert_eq!(json_value("null"), Ok(Value::Null));
+        assert!(json_value(&u64::MAX.to_string()).is_err());
     }
 }
