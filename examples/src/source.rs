@@ -13,7 +13,7 @@ use crate::Folder;
 use forebay::{AnyDeadLetters, AnySink, AnySource, DeadLetters, Sink, Source};
 use forebay_embedded::{SourceOptions, Store};
 use forebay_kafka::{Create, KafkaOptions, KafkaQueue};
-use forebay_rabbitmq::{RabbitOptions, RabbitQueue};
+use forebay_rabbitmq::{Identity, RabbitOptions, RabbitQueue};
 use forebay_sqs::{SqsOptions, SqsQueue, Topology};
 use std::{env, error::Error};
 
@@ -65,7 +65,10 @@ pub async fn connect(name: &str) -> Result<Connection, Box<dyn Error>> {
         }
         "rabbitmq" => {
             let url = variable("FOREBAY_AMQP", "amqp://guest:guest@127.0.0.1:5672/%2f");
-            let queue = RabbitQueue::open(RabbitOptions::new(url, name)).await?;
+            let mut options = RabbitOptions::new(url, name);
+            // An inbox rests on identities; what is published through a sink has one.
+            options.identity = Identity::Required;
+            let queue = RabbitQueue::open(options).await?;
             Ok(Connection::new(queue.source().await?, queue))
         }
         "sqs" => {

@@ -25,10 +25,13 @@ fn run(example: &str, broker: &str) -> Vec<String> {
     let (_, variable, test, usual) = PLACES.into_iter().find(|it| it.0 == broker).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let queue = format!("example-{example}-{}-{now}", process::id());
+    let usual_postgres = "postgres://postgres@127.0.0.1:25432/forebay";
+    let postgres = env::var("FOREBAY_TEST_POSTGRES").unwrap_or_else(|_| usual_postgres.to_owned());
     let test_program = env::current_exe().unwrap();
     let profile: PathBuf = test_program.parent().and_then(|deps| deps.parent()).unwrap().into();
     let output = Command::new(profile.join("examples").join(example))
         .args(["--source", broker, "--queue", &queue])
+        .env("FOREBAY_POSTGRES", postgres)
         .env(variable, env::var(test).unwrap_or_else(|_| usual.to_owned()))
         // Any will do for an emulator; without, the SDK would ask the network for some.
         .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
@@ -74,6 +77,14 @@ fn hello_on_rabbitmq() {
 #[test]
 fn hello_on_sqs() {
     hello("sqs");
+}
+
+#[test]
+fn burst_smoothing_on_rabbitmq() {
+    let lines = run("burst_smoothing", "rabbitmq");
+    let has = |line: &str| assert!(lines.iter().any(|it| it == line), "no `{line}` in {lines:?}");
+    has("done 2000, recognised as done before 2000");
+    has("in the database: 2000 rows, 2000 different, 2199000 cents of 2199000");
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn every_key_of_the_config_is_documented_and_no_other() {
 
 #[test]
 fn the_tests_that_hold_the_guarantees_exist() {
-    let sources: Vec<(String, String)> = ["core", "adapters"]
+    let sources: Vec<(String, String)> = ["core", "adapters", "worker"]
         .iter()
         .flat_map(|folder| files(&root().join(folder), "rs"))
         .filter(|path| {

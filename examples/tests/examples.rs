@@ -26,8 +26,11 @@ impl Example {
             program.display()
         );
         let folder = tempfile::tempdir().unwrap();
+        let postgres = env::var("FOREBAY_TEST_POSTGRES");
+        let usual = "postgres://postgres@127.0.0.1:25432/forebay";
         let child = Command::new(program)
             .arg(folder.path())
+            .env("FOREBAY_POSTGRES", postgres.unwrap_or_else(|_| usual.to_owned()))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -108,6 +111,17 @@ fn batches() {
     assert_eq!(batches.iter().sum::<usize>(), 999);
     assert!(batches.iter().all(|rows| *rows <= 100), "{batches:?}");
     assert!(batches.len() < 100, "batches, not single rows: {batches:?}");
+}
+
+#[test]
+fn burst_smoothing() {
+    let lines = run("burst_smoothing");
+    position(&lines, "done 2000, recognised as done before 2000");
+    position(&lines, "in the database: 2000 rows, 2000 different, 2199000 cents of 2199000");
+    let most = lines.last().unwrap().strip_prefix("in its busiest tenth of a second: ").unwrap();
+    let most: u32 = most.strip_suffix(" rows").unwrap().parse().unwrap();
+    // A tenth of the rate, the bucket, and what four connections may have held up.
+    assert!(most <= 100 + 50 + 4 + 1, "{most} rows in a tenth of a second");
 }
 
 /// Of the numbers in `finished 1, released 2, abandoned 3`, and those left in the queue.
