@@ -34,6 +34,10 @@ impl JsonPath {
 
     /// The value at this path, as it was written, without making a tree of the rest. Of members with
     /// the same name it is the last, as everywhere.
+    #[cfg_attr(
+        not(any(feature = "embedded", feature = "postgres")),
+        allow(dead_code, reason = "only what binds statements needs it")
+    )]
     pub(crate) fn find_raw<'v>(&self, value: &'v RawValue) -> Option<&'v RawValue> {
         self.steps.iter().try_fold(value, |value, step| {
             // What is no object, or no array, has nothing at this step.

@@ -39,6 +39,10 @@ impl Handlers {
     ///
     /// # Errors
     /// When it does not fit what is there: no program, no table; or its database is away.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(unused_variables, reason = "only PostgreSQL has something to ask")
+    )]
     pub(crate) async fn prepare(
         config: &HandlerConfig,
         settings: &Settings,
@@ -78,6 +82,10 @@ impl Handlers {
     ///
     /// # Errors
     /// What [`Handlers::start`] would refuse.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(unused_variables, reason = "only PostgreSQL has something to ask")
+    )]
     pub(crate) async fn look(
         &self,
         settings: &Settings,
@@ -94,6 +102,10 @@ impl Handlers {
     ///
     /// # Errors
     /// What does not go together with it.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(unused_variables, reason = "only PostgreSQL has something to ask")
+    )]
     pub(crate) async fn start(
         &mut self,
         settings: &Settings,
