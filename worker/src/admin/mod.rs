@@ -21,6 +21,7 @@ mod crew;
 mod fleet;
 mod guard;
 mod health;
+mod history;
 mod keda;
 mod metrics;
 mod page;
@@ -40,7 +41,12 @@ use crate::{
 use axum::{Router, middleware, routing::get};
 use forebay::Control;
 use forebay_telemetry::Telemetry;
-use std::{process, sync::Arc, time::SystemTime};
+use history::History;
+use std::{
+    process,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
 use tokio::{
     sync::watch::{Receiver, Sender},
     task::JoinSet,
@@ -52,31 +58,66 @@ pub(crate) struct Admin(Arc<Inner>);
 
 struct Inner {
     instance: String,
+    started: SystemTime,
+    title: Title,
     queue: Queue,
     control: Option<Control>,
     telemetry: Telemetry,
     token: Option<Token>,
     view: Sender<View>,
+    history: Mutex<History>,
+}
+
+/// What it is called by people.
+#[derive(Clone, Debug)]
+pub(crate) struct Title {
+    /// The worker's name.
+    pub(crate) name: String,
+    /// Which queue where, without secrets.
+    pub(crate) source: String,
 }
 
 impl Admin {
     /// Of a worker, or (without its control) of a scaler.
     pub(crate) fn new(
         config: &AdminConfig,
+        title: Title,
         queue: Queue,
         control: Option<Control>,
         telemetry: Telemetry,
     ) -> Self {
-        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let instance = format!("{}-{:x}", process::id(), started.unwrap_or_default().as_micros());
-        let (token, view) = (config.token.clone(), Sender::new(View::default()));
-        Self(Arc::new(Inner { instance, queue, control, telemetry, token, view }))
+        let started = SystemTime::now();
+        let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let instance = format!("{}-{:x}", process::id(), since.as_micros());
+        let token = config.token.clone();
+        let (view, history) = (Sender::new(View::default()), Mutex::default());
+        Self(Arc::new(Inner {
+            instance,
+            started,
+            title,
+            queue,
+            control,
+            telemetry,
+            token,
+            view,
+            history,
+        }))
     }
 
     /// Another one for each process that ever was, so that its counts are told from those of the
     /// process before it.
     pub(crate) fn instance(&self) -> &str {
         &self.0.instance
+    }
+
+    /// Since when this process looks.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.0.started
+    }
+
+    /// What people call it.
+    pub(crate) fn title(&self) -> &Title {
+        &self.0.title
     }
 
     /// The queue: its name, its dead letters.
@@ -102,6 +143,11 @@ impl Admin {
     /// Tells of each change of how things stand.
     pub(crate) fn changes(&self) -> Receiver<View> {
         self.0.view.subscribe()
+    }
+
+    /// Reads or extends the samples of the last 15 minutes.
+    fn history<T>(&self, with: impl FnOnce(&mut History) -> T) -> T {
+        with(&mut self.0.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn update(&self, change: impl FnOnce(&mut View)) {
@@ -139,6 +185,7 @@ pub(crate) fn start(bound: Bound, admin: Admin, scale: ScaleConfig) -> JoinSet<(
         }
     };
     tasks.spawn(watch::probe(admin.clone(), poll, scale));
+    tasks.spawn(page::sample(admin.clone()));
     tasks.spawn(server::serve(bound, router(admin)));
     tasks
 }

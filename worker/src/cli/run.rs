@@ -1,7 +1,7 @@
 //! `forebay run`: handles messages until SIGTERM, then drains.
 
 use crate::{
-    admin::{self, Admin, Bound},
+    admin::{self, Admin, Bound, Title},
     assemble::{self, Start},
     brokers::Queue,
     config::{Config, HandlerConfig, Settings},
@@ -95,8 +95,9 @@ impl Start for Running<'_> {
         // Ends when this does: it answers throughout the drain.
         let _served = self.admin.map(|(bound, telemetry)| {
             telemetry.watch(control.clone());
+            let title = Title { name: name.to_owned(), source: self.settings.source.describe() };
             let (queue, control) = (self.queue.clone(), Some(control.clone()));
-            let admin = Admin::new(bound.config(), queue, control, telemetry);
+            let admin = Admin::new(bound.config(), title, queue, control, telemetry);
             admin::start(bound, admin, self.settings.scale.clone())
         });
         let report =

@@ -2,7 +2,7 @@
 //! worker at all.
 
 use crate::{
-    admin::{self, Admin, Bound},
+    admin::{self, Admin, Bound, Title},
     config::{self, ScalerConfig},
     error::CliError,
     logging,
@@ -49,7 +49,8 @@ impl Scale {
         let bound = Bound::to(&admin, &lines).await?;
         let queue = source.find().await?;
         let telemetry = queue.telemetry()?;
-        let admin = Admin::new(bound.config(), queue, None, telemetry);
+        let title = Title { name: source.queue().to_owned(), source: source.describe() };
+        let admin = Admin::new(bound.config(), title, queue, None, telemetry);
         let _served = admin::start(bound, admin, scale);
         tokio::select! {
             _ = terminated.recv() => {}

@@ -1,0 +1,129 @@
+//! A worker with an admin port, and a handler that does what its messages say.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs::{self, File},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// Longer than anything here should take, on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `die` is dead at once until there is a file `mended`, `hold` lasts until then.
+const SCRIPT: &str = r#"
+message=$(cat)
+case "$message" in
+  die*) test -e mended || { echo "no such customer: $message" >&2; exit 65; };;
+  late*) echo "too late: $message" >&2; exit 65;;
+  fail*) echo "connection refused" >&2; exit 1;;
+  hold*) until test -e mended; do sleep 0.1; done;;
+esac
+"#;
+
+/// A folder with a queue, and a worker at it. Both go when the test ends.
+pub(crate) struct Site {
+    folder: TempDir,
+    address: SocketAddr,
+    worker: Option<Child>,
+}
+
+impl Site {
+    /// A worker that has its port.
+    pub(crate) fn new() -> Self {
+        Self::started("")
+    }
+
+    /// One that asks for a token.
+    pub(crate) fn with_token() -> Self {
+        Self::started("token = 'a-token-of-the-tests'")
+    }
+
+    fn started(admin: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Free a moment ago; a worker that comes back must have the same.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = format!(
+            "[source.embedded]\npath = 'q.db'\nqueue = 'orders'\n\
+             [worker]\nconcurrency = 4\n\
+             [retry]\nattempts = 20\nbase = '1s'\n\
+             [breaker]\nmin_throughput = 5\n\
+             [admin]\nlisten = '{address}'\n{admin}\n\
+             [handler.command]\nprogram = 'sh'\nargs = ['-c', '''{SCRIPT}''']\n"
+        );
+        fs::write(folder.path().join("w.toml"), config).unwrap();
+        let mut site = Self { folder, address, worker: None };
+        site.start();
+        site
+    }
+
+    /// Where its page is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    fn forebay(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn start(&mut self) {
+        let log = File::create(self.folder.path().join("log")).unwrap();
+        let mut command = self.forebay(&["run", "w.toml"]);
+        let mut worker = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let started = Instant::now();
+        while TcpStream::connect(self.address).is_err() {
+            let ended = worker.try_wait().unwrap();
+            assert!(ended.is_none(), "the worker has ended: {}", self.log());
+            assert!(started.elapsed() < PATIENCE, "no admin port: {}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.worker = Some(worker);
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut worker) = self.worker.take() {
+            // Fails where it has ended, which is as well.
+            let _ = worker.kill();
+            worker.wait().unwrap();
+        }
+    }
+
+    fn send(&self, payloads: &[String]) {
+        let mut args = vec!["send", "--config", "w.toml", "--raw", "--header", "kind=test", "--"];
+        args.extend(payloads.iter().map(String::as_str));
+        let output = self.forebay(&args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Does what a case asks for.
+    pub(crate) fn act(&mut self, what: &str) {
+        let (verb, argument) = what.split_once(' ').unwrap_or((what, ""));
+        match verb {
+            "send" => self.send(&serde_json::from_str::<Vec<String>>(argument).unwrap()),
+            "kill" => self.kill(),
+            "start" => self.start(),
+            "mend" => fs::write(self.folder.path().join("mended"), "").unwrap(),
+            "drain" => {
+                let worker = self.worker.as_ref().unwrap().id().try_into().unwrap();
+                kill_process(Pid::from_raw(worker).unwrap(), Signal::TERM).unwrap();
+            }
+            _ => panic!("a case asks for `{what}`"),
+        }
+    }
+
+    /// What the worker has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
