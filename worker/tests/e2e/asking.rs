@@ -20,7 +20,7 @@ pub(crate) struct Reply {
 #[derive(Clone, Debug)]
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
-    headers: String,
+    pub(crate) headers: String,
 }
 
 impl Port {
