@@ -3,11 +3,15 @@
 
 use crate::{
     About, Latencies, Percentiles,
+    exports::Exports,
     metrics::{self, Metric},
 };
 use forebay::{Backlog, Control, Counts, Status, WorkerPhase, policy::BreakerState};
 use opentelemetry::{KeyValue, metrics::Meter};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// What the gauges look at.
 #[derive(Debug, Default)]
@@ -196,6 +200,50 @@ fn percentiles(meter: &Meter, about: &About, latencies: &Arc<Latencies>) {
             };
             tell(latencies.wait(), &wait);
             tell(latencies.handling(), &handling);
+        })
+        .build();
+}
+
+/// Registers the counters of what becomes of telemetry itself.
+pub(crate) fn register_exports(meter: &Meter, about: &About, exports: &Arc<Exports>) {
+    let with = |attributes: &[(&'static str, &'static str)]| {
+        let attributes = attributes.iter().map(|(key, value)| (*key, (*value).into()));
+        about.with(&attributes.collect::<Vec<_>>())
+    };
+    let spans: [(_, Read); 3] = [
+        (with(&[("forebay.result", "sent")]), |exports| &exports.spans.sent),
+        (with(&[("forebay.result", "failed")]), |exports| &exports.spans.failed),
+        (with(&[("forebay.result", "dropped")]), |exports| &exports.dropped),
+    ];
+    let signal = |signal, result| with(&[("forebay.signal", signal), ("forebay.result", result)]);
+    let tries: [(_, Read); 4] = [
+        (signal("metrics", "sent"), |exports| &exports.metrics.sent),
+        (signal("metrics", "failed"), |exports| &exports.metrics.failed),
+        (signal("traces", "sent"), |exports| &exports.span_batches.sent),
+        (signal("traces", "failed"), |exports| &exports.span_batches.failed),
+    ];
+    counters(meter, &metrics::SPANS, exports, spans.into());
+    counters(meter, &metrics::EXPORTS, exports, tries.into());
+}
+
+/// Which of the counts a series shows.
+type Read = fn(&Exports) -> &AtomicU64;
+
+fn counters(
+    meter: &Meter,
+    metric: &Metric,
+    exports: &Arc<Exports>,
+    series: Vec<(Vec<KeyValue>, Read)>,
+) {
+    let exports = exports.clone();
+    meter
+        .u64_observable_counter(metric.name)
+        .with_unit(metric.unit)
+        .with_description(metric.about)
+        .with_callback(move |observer| {
+            for (attributes, read) in &series {
+                observer.observe(read(&exports).load(Ordering::Relaxed), attributes);
+            }
         })
         .build();
 }

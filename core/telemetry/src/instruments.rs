@@ -31,6 +31,7 @@ pub(crate) struct Instruments {
     handled: Counter<u64>,
     settled: Counter<u64>,
     dead: Counter<u64>,
+    sent: Counter<u64>,
     settle_errors: Counter<u64>,
     leases: Counter<u64>,
 }
@@ -56,6 +57,7 @@ impl Instruments {
             settled_twice: counter(meter, &metrics::VIOLATIONS)
                 .bind(&about.with(&[("forebay.invariant", "settled_once".into())])),
             dead: counter(meter, &metrics::DEAD),
+            sent: counter(meter, &metrics::SENT),
             settle_errors: counter(meter, &metrics::SETTLE_ERRORS),
             about,
             operation,
@@ -90,6 +92,13 @@ impl Instruments {
 
     pub(crate) fn dead(&self, reason: &'static str) {
         self.dead.add(1, &self.one("forebay.reason", reason));
+    }
+
+    /// A message was sent, or was not, for this.
+    pub(crate) fn sent(&self, error: Option<&'static str>) {
+        let mut attributes = vec![("messaging.operation.name", "send".into())];
+        attributes.extend(error.map(|error| ("error.type", error.into())));
+        self.sent.add(1, &self.about.with(&attributes));
     }
 
     pub(crate) fn settle_error(&self, error: &'static str) {

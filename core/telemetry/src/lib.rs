@@ -20,6 +20,7 @@
 //!   Control::status() --------> gauges.rs  -------------^                         |
 //!   set_backlog() ------------------^                                             +--> OTLP
 //!                               latencies.rs (percentiles of the last minute)
+//!   a message's headers ------> spans.rs, sink.rs, by propagate.rs -> trouble.rs -----> OTLP
 //! ```
 //!
 //! One registry, OpenTelemetry's, holds every metric, so that Prometheus and OTLP say the same. What
@@ -27,15 +28,27 @@
 //! the documentation, the dashboard and the alerts are checked against it.
 
 mod about;
+mod exports;
 mod gauges;
 mod hands;
 mod instruments;
 mod latencies;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
+pub mod propagate;
 mod recorder;
+mod sink;
+mod spans;
 mod telemetry;
+#[cfg(feature = "otlp")]
+mod trouble;
+mod words;
 
 pub use about::About;
 pub use latencies::{Latencies, Percentiles, WINDOW};
 pub use metrics::{Instrument, METRICS, Metric, prometheus_name};
+#[cfg(feature = "otlp")]
+pub use otlp::{Otlp, Protocol};
+pub use sink::TracedSink;
 pub use telemetry::{Builder, Telemetry, TelemetryError};

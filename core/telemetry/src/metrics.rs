@@ -48,6 +48,8 @@ macro_rules! metrics {
 metrics! {
     CONSUMED: Counter, "messaging.client.consumed.messages", "{message}",
         "Messages received", ["messaging.operation.name"];
+    SENT: Counter, "messaging.client.sent.messages", "{message}",
+        "Messages published, or tried to", ["messaging.operation.name", "error.type"];
     OPERATION: Histogram, "messaging.client.operation.duration", "s",
         "How long an operation at the broker took: to receive is mostly to wait for messages",
         ["messaging.operation.name", "messaging.operation.type", "error.type"];
@@ -93,6 +95,11 @@ metrics! {
         "Since when the oldest message that is not settled has been due", [];
     LATENCY: Gauge, "forebay.latency", "s",
         "Percentiles of the last minute", ["forebay.stage", "forebay.quantile"];
+    SPANS: Counter, "forebay.telemetry.spans", "{span}",
+        "Spans that have ended and were sent, could not be sent, or found no room to wait in",
+        ["forebay.result"];
+    EXPORTS: Counter, "forebay.telemetry.exports", "{export}",
+        "Tries to send metrics or spans by OTLP", ["forebay.signal", "forebay.result"];
     VIOLATIONS: Counter, "forebay.invariant.violations", "{violation}",
         "Promises of our own that were seen broken: always 0, or a defect", ["forebay.invariant"];
 }

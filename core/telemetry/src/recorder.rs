@@ -1,6 +1,12 @@
 //! From what the runtime tells to metrics.
 
-use crate::{hands::Hands, instruments::Instruments, latencies::Latencies};
+use crate::{
+    hands::Hands,
+    instruments::Instruments,
+    latencies::Latencies,
+    spans::Spans,
+    words::{error_type, settle_error_type, verdict_name},
+};
 use forebay::{Ending, InHand, ObservedCall, Observer, SettleError, Settling, Starting, Verdict};
 use std::{
     sync::Arc,
@@ -13,13 +19,22 @@ pub(crate) struct Recorder {
     pub(crate) instruments: Instruments,
     pub(crate) latencies: Arc<Latencies>,
     pub(crate) hands: Hands,
+    /// Without it, nothing is traced.
+    pub(crate) spans: Option<Spans>,
 }
 
 impl Observer for Recorder {
     fn received(&self, messages: &mut dyn ExactSizeIterator<Item = InHand<'_>>, waited: Duration) {
         self.instruments.consumed.add(messages.len() as u64);
         self.instruments.received.record(waited.as_secs_f64());
-        self.hands.take(messages.map(|message| message.hand_out));
+        match &self.spans {
+            None => self.hands.take(messages.map(|message| message.hand_out)),
+            Some(spans) => {
+                let messages: Vec<_> = messages.collect();
+                self.hands.take(messages.iter().map(|message| message.hand_out));
+                spans.received(&messages, waited);
+            }
+        }
     }
 
     fn refused(&self, messages: u32) {
@@ -38,7 +53,7 @@ impl Observer for Recorder {
             ages.for_each(|age| self.instruments.age.record(age));
         }
         self.latencies.waited(messages.iter().map(|starting| starting.waited));
-        None
+        Some(self.spans.as_ref()?.starting(messages))
     }
 
     fn called(&self, calls: u32, ending: Ending, took: Duration) {
@@ -63,6 +78,9 @@ impl Observer for Recorder {
         let (mut acked, mut failure) = (0, None);
         let mut over = Vec::with_capacity(batch.len());
         for settling in batch {
+            if let Some(spans) = &self.spans {
+                spans.settled(&settling, took);
+            }
             let last_word = !matches!(settling.error, Some(SettleError::Unavailable(_)));
             if last_word {
                 over.push(settling.hand_out);
@@ -83,6 +101,9 @@ impl Observer for Recorder {
     }
 
     fn forgotten(&self, hand_out: u64) {
+        if let Some(spans) = &self.spans {
+            spans.forgotten(hand_out);
+        }
         self.instruments.settled_twice.add(self.hands.leave([hand_out].into_iter()));
     }
 
@@ -100,33 +121,5 @@ impl Recorder {
         if let Verdict::DeadLetter { reason, .. } = verdict {
             self.instruments.dead(reason.as_str());
         }
-    }
-}
-
-/// What `error.type` says of a call; nothing where nothing has failed.
-pub(crate) fn error_type(ending: Ending) -> Option<&'static str> {
-    match ending {
-        Ending::Done | Ending::Discarded => None,
-        ending => Some(ending.as_str()),
-    }
-}
-
-fn verdict_name(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Ack => "ack",
-        Verdict::Retry { .. } => "retry",
-        Verdict::Postpone { .. } => "postpone",
-        Verdict::Release { .. } => "release",
-        Verdict::DeadLetter { .. } => "dead_letter",
-        Verdict::Drop(_) => "drop",
-    }
-}
-
-fn settle_error_type(error: &SettleError) -> &'static str {
-    match error {
-        SettleError::Unavailable(_) => "unavailable",
-        SettleError::Stale => "stale",
-        SettleError::Refused(_) => "refused",
-        _ => "_OTHER",
     }
 }

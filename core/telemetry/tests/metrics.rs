@@ -39,7 +39,7 @@ async fn a_bit_of_everything(telemetry: &Telemetry) {
     queue.fail_settles(1, || SettleError::Unavailable("away".into()));
     let payloads = ["slow", "permanent", "transient", "a", "b", "c"];
     let batch: Vec<_> = payloads.iter().map(|p| Outgoing::new(format!("{p:?}"))).collect();
-    for result in queue.publish(&batch).await {
+    for result in telemetry.sink(queue.clone()).publish(&batch).await {
         result.unwrap();
     }
     let retry = RetrySettings {
