@@ -5,13 +5,25 @@
 //! oldest goes, so that a probe always gets through. Nothing here can fail the worker.
 
 use crate::config::{AdminConfig, ConfigError, Lines};
-use axum::Router;
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -95,8 +107,26 @@ async fn connection(stream: TcpStream, router: Router) {
         .max_header_list_size(HEADERS as u32)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
+    // Hyper's own limit begins with the first line: who does not even send that would stay.
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = asked.clone();
+    let router = router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        asks.store(true, Ordering::Relaxed);
+        next.run(request)
+    }));
     let service = TowerToHyperService::new(router);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!("a connection to the admin port has failed: {error}");
+    tokio::select! {
+        ended = server.serve_connection(TokioIo::new(stream), service) => if let Err(error) = ended {
+            tracing::debug!("a connection to the admin port has failed: {error}");
+        },
+        () = silence(&asked) => tracing::debug!("a client of the admin port asks nothing"),
+    }
+}
+
+/// Comes when nothing has been asked for too long.
+async fn silence(asked: &AtomicBool) {
+    sleep(ASK_WITHIN).await;
+    if asked.load(Ordering::Relaxed) {
+        future::pending::<()>().await;
     }
 }

@@ -11,13 +11,18 @@ use forebay::{
     Backlog, Control,
     policy::{Moment, Scale, ScaleReading},
 };
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How often the worker's own state is looked at.
 const PULSE: Duration = Duration::from_millis(250);
 /// A broker that takes longer to say how much is waiting is not to be worked with.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// After so much longer it is asked again: the question may be lost.
+const GIVE_UP: Duration = Duration::from_secs(15);
 /// How often the policy gets a reading: more often, each would be mostly noise.
 const READ_EVERY: Duration = Duration::from_secs(5);
 
@@ -53,8 +58,7 @@ pub(super) async fn probe(admin: Admin, poll: Duration, config: ScaleConfig) {
         let backlog = match ask(&admin).await {
             Ok(backlog) => backlog,
             Err(why) => {
-                admin.telemetry().set_backlog(None);
-                admin.update(|view| view.unread = Some(why));
+                unknown(&admin, why);
                 continue;
             }
         };
@@ -77,12 +81,24 @@ pub(super) async fn probe(admin: Admin, poll: Duration, config: ScaleConfig) {
     }
 }
 
-/// How much is waiting, or why nobody knows.
+/// How much is waiting, or why nobody knows. That the answer is late is said meanwhile; it is waited
+/// for all the same, as asking again would only add to what a broker in trouble has to do.
 async fn ask(admin: &Admin) -> Result<Backlog, String> {
-    match timeout(ANSWER_WITHIN, admin.queue().backlog()).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("the broker does not answer within {ANSWER_WITHIN:?}")),
-    }
+    let mut asked = pin!(admin.queue().backlog());
+    let answer = match timeout(ANSWER_WITHIN, &mut asked).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let late = format!("the broker does not answer within {ANSWER_WITHIN:?}");
+            unknown(admin, late.clone());
+            timeout(GIVE_UP, asked).await.map_err(|_| late)?
+        }
+    };
+    answer.map_err(|error| error.to_string())
+}
+
+fn unknown(admin: &Admin, why: String) {
+    admin.telemetry().set_backlog(None);
+    admin.update(|view| view.unread = Some(why));
 }
 
 fn reading(backlog: &Backlog, crew: &Crew) -> ScaleReading {

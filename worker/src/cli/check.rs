@@ -81,6 +81,7 @@ impl Check {
             ("worker", worker(settings)),
             ("retry", retry(settings)),
             ("breaker", breaker(settings)),
+            ("admin", admin(settings)),
         ];
         let log = ("log", log(settings));
         for (name, what) in from.into_iter().chain(how).chain(then).chain([log]) {
@@ -148,6 +149,16 @@ fn breaker(config: &Settings) -> String {
             settings.min_throughput,
             age(settings.window)
         ),
+    }
+}
+
+fn admin(config: &Settings) -> String {
+    match &config.admin {
+        None => "no port".to_owned(),
+        Some(admin) => {
+            let whom = if admin.token.is_some() { "who has the token" } else { "this machine" };
+            format!("{}, for {whom}", admin.listen)
+        }
     }
 }
 

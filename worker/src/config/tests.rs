@@ -382,7 +382,7 @@ fn what_cannot_be_aimed_at_is_refused() {
     let error = parse_with("[scale]\nmin = 5\nmax = 4").unwrap_err();
     assert!(error.starts_with("conf/w.toml:6: scale.min: it is 5"), "{error}");
     let error = parse_with("[scale]\ntarget_drain = '10ms'").unwrap_err();
-    assert!(error.starts_with("conf/w.toml:6: scale.target_drain: it is 10ms"), "{error}");
+    assert!(error.starts_with("conf/w.toml:6: scale.target_drain: it is \"10ms\""), "{error}");
     for wrong in ["workers:9464", "https://workers:9464", "http://workers", "http://w:1/scale"] {
         let error = parse_with(&format!("[scale]\nworkers = ['{wrong}']")).unwrap_err();
         assert!(error.contains(&format!("`{wrong}` is not where a worker answers")), "{error}");

@@ -37,6 +37,12 @@ impl Port {
         Self { address: address.unwrap(), headers: String::new() }
     }
 
+    /// The same port, asked by way of loopback.
+    pub(crate) fn at_loopback(&self) -> Self {
+        let address = ([127, 0, 0, 1], self.address.port()).into();
+        Self { address, ..self.clone() }
+    }
+
     /// Asks with one more header.
     pub(crate) fn with(&self, header: &str) -> Self {
         Self { headers: format!("{}{header}\r\n", self.headers), ..self.clone() }

@@ -142,10 +142,21 @@ impl Bench {
         self.start(&[("TERM", "xterm")], stderr)
     }
 
+    /// Starts a command that goes on, with `name.out` and `name.err` as its output.
+    pub(crate) fn launch(&self, args: &[&str], name: &str) -> Worker {
+        let stderr = File::create(self.path(&format!("{name}.err"))).unwrap();
+        self.start_as(args, name, &[], stderr.into())
+    }
+
     fn start(&self, env: &[(&str, &str)], stderr: Stdio) -> Worker {
-        let (out, err) = (self.path("run.out"), self.path("run.err"));
+        self.start_as(&["run", "w.toml"], "run", env, stderr)
+    }
+
+    fn start_as(&self, args: &[&str], name: &str, env: &[(&str, &str)], stderr: Stdio) -> Worker {
+        let out = self.path(&format!("{name}.out"));
+        let err = self.path(&format!("{name}.err"));
         let child = self
-            .command(&["run", "w.toml"])
+            .command(args)
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
