@@ -12,12 +12,13 @@
 //! Two copies at the same time: the unique index makes the second wait for the first one's
 //! transaction. If that commits, the second is a duplicate; if it rolls back, the second does the
 //! work. No lock is held outside of the transaction, so it works behind PgBouncer.
+//!
+//! An effect of one statement needs no answer in between: `once.rs` sends all of it together.
 
 use crate::{OwnTables, PgPool, SetupError, Transaction, prune, retention, schema, sqlstate};
 use forebay::{Capabilities, Failure, Job, MessageId, policy::RetryPolicy};
 use futures_util::future::join;
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,6 +26,9 @@ use std::{
     time::Duration,
 };
 use tokio_postgres::types::Type;
+
+mod batch;
+mod once;
 
 /// The longest identity that fits into the index, with room for the consumer's name, in bytes.
 const MAX_ID: usize = 1024;
@@ -158,6 +162,8 @@ struct Inner {
     table: String,
     begin: String,
     mark: String,
+    /// As `mark`, and an error for a message that was done before.
+    strict_mark: String,
     counters: Arc<Counters>,
     /// Ends with the inbox.
     _pruner: prune::Pruner,
@@ -187,11 +193,11 @@ impl Inbox {
         let table = format!("{}.forebay_inbox", pool.inner().schema);
         let counters = Arc::new(Counters::default());
         let pruner = prune::start(pool.downgrade(), &table, &options, counters.clone());
+        let strict_mark = format!("INSERT INTO {table} (consumer, id) VALUES ($1, $2)");
         Ok(Self(Arc::new(Inner {
             begin: pool.inner().options.begin(),
-            mark: format!(
-                "INSERT INTO {table} (consumer, id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-            ),
+            mark: format!("{strict_mark} ON CONFLICT DO NOTHING"),
+            strict_mark,
             pool: pool.clone(),
             consumer: options.consumer,
             table,
@@ -306,64 +312,6 @@ impl Inbox {
         let (begun, marked) = transaction.counted(both).await;
         begun.map_err(sqlstate::failure)?;
         Ok(marked.map_err(sqlstate::failure)? == 1)
-    }
-
-    /// Marks the messages of a batch in a transaction, and says of each what is known of it.
-    ///
-    /// # Errors
-    /// What the server said; nothing may be done in the transaction then. An identity that cannot be
-    /// kept (over 1,024 bytes, or with a NUL) fails all: see [`Inbox::check`].
-    pub async fn fresh(
-        &self,
-        transaction: &Transaction,
-        ids: &[MessageId],
-    ) -> Result<Vec<Seen>, Failure> {
-        let mut first = HashMap::with_capacity(ids.len());
-        let mut seen = Vec::with_capacity(ids.len());
-        for (index, id) in ids.iter().enumerate() {
-            let twin = *first.entry(id).or_insert(index);
-            seen.push(if twin == index { Seen::Before } else { Seen::Twin(twin) });
-        }
-        let mut texts: Vec<(String, usize)> =
-            first.into_iter().map(|(id, index)| (id.to_string(), index)).collect();
-        // In one order everywhere: batches that share messages wait for each other, and never in a
-        // circle.
-        texts.sort_unstable();
-        for (id, _) in &texts {
-            usable(id)?;
-        }
-        let unique: Vec<&str> = texts.iter().map(|(id, _)| id.as_str()).collect();
-        let sql = format!(
-            "INSERT INTO {} (consumer, id) SELECT $1, unnest($2) ON CONFLICT DO NOTHING RETURNING id",
-            self.0.table
-        );
-        let parameters = [(&self.0.consumer as _, Type::TEXT), (&unique as _, Type::TEXT_ARRAY)];
-        let rows = transaction.query(&sql, &parameters).await.map_err(sqlstate::failure)?;
-        let places: HashMap<&str, usize> =
-            texts.iter().map(|(id, index)| (id.as_str(), *index)).collect();
-        for row in &rows {
-            if let Some(index) = row.try_get(0).ok().and_then(|id: &str| places.get(id)) {
-                seen[*index] = Seen::New;
-            }
-        }
-        Ok(seen)
-    }
-
-    /// Takes marks back that [`Inbox::fresh`] made in this transaction, of messages that were not done
-    /// after all: dead letters, say, which are to be done when they are redriven.
-    ///
-    /// # Errors
-    /// What the server said.
-    pub async fn forget(
-        &self,
-        transaction: &Transaction,
-        ids: &[MessageId],
-    ) -> Result<(), Failure> {
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let sql = format!("DELETE FROM {} WHERE consumer = $1 AND id = ANY($2)", self.0.table);
-        let parameters = [(&self.0.consumer as _, Type::TEXT), (&ids as _, Type::TEXT_ARRAY)];
-        transaction.execute(&sql, &parameters).await.map_err(sqlstate::failure)?;
-        Ok(())
     }
 
     /// Whether an identity can be kept.

@@ -5,7 +5,8 @@
 //!                                                     -> marks of the bad ones taken back -> COMMIT
 //! ```
 //!
-//! A bad row becomes a dead letter with the server's own words; its mark goes, so that it is written
+//! That is the careful way, for batches with something old or bad in them; `sink/eager.rs` has the usual
+//! one. A bad row becomes a dead letter with the server's own words; its mark goes, so that it is written
 //! when it is redriven mended. If the transaction fails as a whole, nothing is written, and the runtime
 //! splits the batch: an outage opens the breaker and charges nobody, and a message that fails its
 //! batches in some way of its own (a trigger that waits, or misses a table) is found.
@@ -19,8 +20,10 @@ use forebay::{BatchHandler, BatchOutcome, Failure, Job, MessageId};
 use futures_util::future::join;
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
+
+mod eager;
 
 /// What a sink has counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct BatchSink {
     target: Arc<Target>,
     inbox: Option<Inbox>,
     begin: Arc<str>,
+    /// Whether the last batch had something old or bad in it, so that the next is written carefully.
+    wary: Arc<AtomicBool>,
     counters: Arc<Counters>,
 }
 
@@ -67,6 +72,7 @@ impl BatchSink {
             target: Arc::new(target),
             inbox: inbox.into(),
             begin: begin.into(),
+            wary: Arc::default(),
             counters: Arc::default(),
         }
     }
@@ -158,11 +164,20 @@ impl BatchSink {
         ids: &[MessageId],
         rows: &[Row],
     ) -> Result<Vec<Result<(), Failure>>, Failure> {
+        if self.eagerly(ids, rows).await? {
+            let refused = rows.iter().map(|_| None).collect();
+            return Ok(
+                self.conclude(&vec![Seen::New; ids.len()], Written { refused, statements: 1 })
+            );
+        }
         let transaction = Transaction::on(self.pool.get().await?, self.pool.clone());
         let work = self.work(&transaction, ids, rows).await;
         match work {
             Ok((seen, written)) => {
                 transaction.commit().await?;
+                let eager = seen.iter().all(|seen| *seen == Seen::New)
+                    && written.refused.iter().all(Option::is_none);
+                self.wary.store(!eager, Ordering::Relaxed);
                 Ok(self.conclude(&seen, written))
             }
             Err(failure) => {

@@ -21,6 +21,10 @@ use tokio_postgres::{
 /// How long cleaning up may take before the connection is closed instead.
 const CLEAN_UP: Duration = Duration::from_secs(5);
 
+/// Commits, or fails. In a transaction that has failed, the first statement is refused, and the second
+/// not run; `COMMIT` alone would undo it all, and not call that an error.
+pub(crate) const COMMIT: &str = "SELECT 1; COMMIT";
+
 /// A value with its type, as a statement's parameter.
 pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
@@ -87,9 +91,13 @@ impl Transaction {
     /// What the server said, by its SQLSTATE. Transient when the connection was lost on the way, so
     /// that nobody knows; and when a statement had failed before and its error was swallowed, which
     /// PostgreSQL answers by undoing it all.
-    pub async fn commit(mut self) -> Result<(), Failure> {
-        // In a transaction that has failed, the first statement is refused, and the second not run.
-        let committed = self.counted(self.client().batch_execute("SELECT 1; COMMIT")).await;
+    pub async fn commit(self) -> Result<(), Failure> {
+        let committed = self.counted(self.client().batch_execute(COMMIT)).await;
+        self.conclude(committed)
+    }
+
+    /// Ends with what came of [`COMMIT`].
+    pub(crate) fn conclude(mut self, committed: Result<(), Error>) -> Result<(), Failure> {
         let connection = self.connection.take();
         match committed {
             Ok(()) => Ok(()),

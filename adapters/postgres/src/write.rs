@@ -175,7 +175,7 @@ async fn pipelined<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Outpu
 }
 
 /// Rows turned into columns, as `unnest` wants them.
-fn by_column<'a>(width: usize, rows: &[&'a Row]) -> Vec<Vec<Option<&'a str>>> {
+pub(crate) fn by_column<'a>(width: usize, rows: &[&'a Row]) -> Vec<Vec<Option<&'a str>>> {
     (0..width)
         .map(|column| rows.iter().map(|row| row.get(column).and_then(Value::as_text)).collect())
         .collect()

@@ -281,3 +281,82 @@ async fn in_a_worker_each_message_has_its_effect_once() {
     assert_eq!(inbox.counts().duplicates, 150);
     assert_eq!(forebay::testing::dead_letters(&queue).await, 1, "SELECT 1/0 is poison");
 }
+
+#[tokio::test]
+async fn an_effect_of_one_statement_is_there_once() {
+    let place = place().await;
+    let inbox = inbox(&place.pool().await).await;
+    let id = MessageId::from("order-1");
+    let sql = format!("INSERT INTO {} VALUES ($1)", place.table("log"));
+    let once = || inbox.execute_as(&id, &sql, &[(&"1", Type::TEXT)]);
+    assert_eq!(once().await.unwrap(), Outcome::Done(1));
+    for _ in 0..3 {
+        assert_eq!(once().await.unwrap(), Outcome::Duplicate);
+    }
+    // What `run` has done, `execute` recognises, and the other way round.
+    let again = inbox.run_as(&id, async |tx: &Transaction| log(tx, &place, "1").await).await;
+    assert_eq!(again.unwrap(), Outcome::Duplicate);
+    assert_eq!(place.number("SELECT count(*) FROM log").await, 1);
+    assert_eq!((inbox.counts().done, inbox.counts().duplicates), (1, 4));
+}
+
+#[tokio::test]
+async fn of_copies_of_one_statement_at_the_same_time_one_is_done() {
+    let place = place().await;
+    let inbox = inbox(&place.pool().await).await;
+    let id = MessageId::from(7);
+    let sql = format!("INSERT INTO {} SELECT $1 FROM pg_sleep(0.1)", place.table("log"));
+    let parameters = [(&"7" as _, Type::TEXT)];
+    let outcomes = join_all((0..8).map(|_| inbox.execute_as(&id, &sql, &parameters))).await;
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Done(1)))).count();
+    assert_eq!(done, 1, "{outcomes:?}");
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(place.number("SELECT count(*) FROM log").await, 1);
+}
+
+#[tokio::test]
+async fn a_statement_that_is_refused_leaves_no_mark_and_a_sound_connection() {
+    let place = place().await;
+    place.run("INSERT INTO effects VALUES ('taken')").await;
+    let pool = PgPool::connect(place.options().connections(1)).await.unwrap();
+    let inbox = inbox(&pool).await;
+    let sql = format!("INSERT INTO {} VALUES ($1)", place.table("effects"));
+    // A unique index of the user's own is not the inbox's.
+    let refused = inbox.execute_as(&MessageId::from(1), &sql, &[(&"taken", Type::TEXT)]).await;
+    let refused = refused.unwrap_err();
+    assert!(is_permanent(&refused) && refused.to_string().contains("23505"), "{refused}");
+    let missing =
+        inbox.execute_as(&MessageId::from(2), "INSERT INTO nowhere VALUES (1)", &[]).await;
+    let missing = missing.unwrap_err();
+    assert!(is_transient(&missing) && missing.to_string().contains("42P01"), "{missing}");
+    for id in [1, 2] {
+        let free = format!("free-{id}");
+        let parameters = [(&free as _, Type::TEXT)];
+        let done = inbox.execute_as(&MessageId::from(id), &sql, &parameters).await;
+        assert_eq!(done.unwrap(), Outcome::Done(1));
+    }
+    assert_eq!(place.number("SELECT count(*) FROM effects").await, 3);
+}
+
+#[tokio::test]
+async fn one_statement_whose_answer_is_lost_is_done_once() {
+    let place = place().await;
+    let proxy = FaultProxy::start(server_address()).unwrap();
+    let pool = PgPool::connect(place.options_at(&server_through(&proxy))).await.unwrap();
+    let inbox = inbox(&pool).await;
+    let sql = format!("INSERT INTO {} SELECT $1 FROM pg_sleep(0.2)", place.table("log"));
+    let id = MessageId::from("order-1");
+    let parameters = [(&"1" as _, Type::TEXT)];
+    let once = inbox.execute_as(&id, &sql, &parameters);
+    let cutting = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // What was sent has arrived, the answers do not.
+        proxy.reset_after(0, Direction::FromUpstream);
+    };
+    let (lost, ()) = futures_util::future::join(once, cutting).await;
+    assert!(lost.is_err(), "{lost:?}");
+    // Whether the server got as far as the commit, the inbox knows.
+    let again = inbox.execute_as(&id, &sql, &parameters).await;
+    assert!(again.is_ok(), "{again:?}");
+    assert_eq!(place.number("SELECT count(*) FROM log").await, 1);
+}
