@@ -15,6 +15,7 @@
 //! | `embedded` | how near is the embedded queue to bare SQL, at any backlog? |
 //! | `brokers` | what does each adapter cost beside a bare loop on its client? (feature `brokers`) |
 //! | `knee` | does an adaptive limit find PostgreSQL's knee, and what does it do in trouble? (feature `knee`) |
+//! | `smoothing` | what does a burst do to PostgreSQL, straight and through a queue? (feature `smoothing`) |
 //! | `peers` | what does the nearest rival cost? (feature `peers`) |
 
 pub mod allocations;

@@ -90,8 +90,7 @@ async fn send(
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
             columns.iter().map(|column| (column as _, Type::TEXT_ARRAY)).collect();
         let insert = client.execute_typed(&table.insert, &parameters);
-        let (begun, inserted, committed) =
-            join3(begin, insert, client.batch_execute(COMMIT)).await;
+        let (begun, inserted, committed) = join3(begin, insert, client.batch_execute(COMMIT)).await;
         begun?;
         inserted?;
         return Ok(committed);
