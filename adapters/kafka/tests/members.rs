@@ -164,8 +164,8 @@ async fn come_and_go(options: KafkaOptions, time: Duration) {
     );
     assert_eq!((lost, again), (0, 0), "lost, and done again");
     assert!(published.len() as u64 > RATE * time.as_secs() / 3, "too slow to tell anything");
-    // A crowded machine is slow in itself.
-    let slack = variable("FOREBAY_TEST_SLACK").map_or(1.0, |slack| slack.parse().unwrap());
+    // A crowded machine is slow in itself; `FOREBAY_TEST_SLACK=1` on a quiet one.
+    let slack = variable("FOREBAY_TEST_SLACK").map_or(3.0, |slack| slack.parse().unwrap());
     assert!(stay <= Duration::from_secs(2).mul_f64(slack), "partitions that stayed stood {stay:?}");
     assert!(moved <= Duration::from_secs(10).mul_f64(slack), "partitions that moved: {moved:?}");
 }
