@@ -37,6 +37,7 @@ pub fn queue_to_redrive() -> Option<String> {
 ///
 /// # Panics
 /// When a redrive fails.
+#[expect(clippy::print_stdout, reason = "how a process tells the one that kills it")]
 pub async fn redrive_slowly(dead: &impl DeadLetters) {
     for n in 0.. {
         if n == HALF {

@@ -41,6 +41,7 @@ impl Oracle {
 ///
 /// # Panics
 /// When something is lost, or it does not go on.
+#[expect(clippy::print_stdout, reason = "a test's figures")]
 pub async fn nothing_is_lost_when_killed<Q, S>(broker: &Arc<Broker>, queue: &Q, source: &S)
 where
     Q: Sink + DeadLetters,
