@@ -97,7 +97,10 @@ mod tests {
         inject(&context, &mut headers);
         let back = extract(&headers);
         assert_eq!(back.span().span_context(), &span);
-        assert_eq!(back.baggage().get("tenant").map(|value| value.as_str()), Some("a, b"));
+        assert_eq!(
+            back.baggage().get("tenant").map(opentelemetry::StringValue::as_str),
+            Some("a, b")
+        );
     }
 
     #[test]

@@ -93,7 +93,7 @@ async fn one_trace(collector: &Collector, endpoint: String, protocol: Protocol) 
         async move {
             tokio::task::yield_now().await;
             let context = Context::current();
-            tenants.lock().unwrap().push(context.baggage().get("tenant").map(|t| t.to_string()));
+            tenants.lock().unwrap().push(context.baggage().get("tenant").map(ToString::to_string));
             // A span of the handler's own, by the program's own tracer.
             let tracer = opentelemetry::global::tracer("handler");
             drop(tracer.start("a span of nobody's"));
