@@ -1,5 +1,7 @@
 //! The contract, case by case, on two emulators of SQS, on standard and on FIFO queues.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use support::{

@@ -1,5 +1,7 @@
 //! The contract once more, on a network that is slow, and that resets, refuses and goes silent.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use support::{

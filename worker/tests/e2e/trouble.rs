@@ -19,6 +19,7 @@ const SOON: Duration = Duration::from_secs(8);
 
 /// Waits until the port says yes or no, and insists that it did so soon.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "a test's figures")]
 pub(crate) fn soon(port: &Port, ready: bool) {
     let started = Instant::now();
     wait_until(&format!("ready is {ready}"), || port.is("ready") == ready);

@@ -102,7 +102,7 @@ impl Plan {
 
     /// Whether the table will refuse it.
     pub(crate) fn is_poison(&self, id: u64) -> bool {
-        id >= self.shower_from && id % POISON == 0
+        id >= self.shower_from && id.is_multiple_of(POISON)
     }
 
     /// How many the table can take.
