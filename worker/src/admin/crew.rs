@@ -3,9 +3,13 @@
 use super::{
     pulse::Vital,
     scale::{HeldBy, Worker},
+    view::to_handle,
 };
-use forebay::policy::Held;
-use std::collections::HashMap;
+use forebay::{
+    Backlog,
+    policy::{Held, ScaleReading},
+};
+use std::{collections::HashMap, time::Duration};
 
 /// The workers that there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -18,8 +22,8 @@ pub(crate) struct Crew {
     pub(crate) handled: u64,
     /// Messages received and not settled.
     pub(crate) in_hand: u64,
-    /// The share of their permits in use, on average.
-    pub(crate) busy: f64,
+    /// For how long they have been busy, all added up. Only its growth counts.
+    pub(crate) busy_for: Duration,
     /// What holds at least half of them down.
     pub(crate) held: Held,
 }
@@ -27,38 +31,55 @@ pub(crate) struct Crew {
 impl From<&Vital> for Crew {
     /// A worker by itself.
     fn from(vital: &Vital) -> Self {
-        let &Vital { busy, held, handled, in_hand, takes, .. } = vital;
-        Self { workers: takes.into(), silent: 0, handled, in_hand, busy, held }
+        let &Vital { busy_for, held, handled, in_hand, takes, .. } = vital;
+        Self { workers: takes.into(), silent: 0, handled, in_hand, busy_for, held }
+    }
+}
+
+impl Crew {
+    /// What the policy is told.
+    pub(super) fn reading(&self, backlog: &Backlog) -> ScaleReading {
+        ScaleReading {
+            backlog: to_handle(backlog, self.in_hand),
+            oldest_age: backlog.oldest_age,
+            handled: self.handled,
+            workers: self.workers,
+            busy: self.busy_for,
+            held: self.held,
+        }
     }
 }
 
 /// Adds up what workers say, round by round.
 ///
-/// What each has handled is counted from when it was first heard, and by process: else the work of a
-/// worker that ends would seem to be undone, and that of one that is met late to be done at once.
+/// What each has handled, and how long that took, is counted from when it was first heard, and by
+/// process: else the work of a worker that ends would seem to be undone, and that of one that is met
+/// late to be done at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Roll {
-    seen: HashMap<String, u64>,
+    seen: HashMap<String, (u64, Duration)>,
     handled: u64,
+    busy_for: Duration,
 }
 
 impl Roll {
     /// One round: who has answered, and how many are there and have not.
     pub(super) fn call(&mut self, heard: Vec<Worker>, silent: u32) -> Crew {
         let mut seen = HashMap::new();
-        let (mut in_hand, mut busy) = (0, 0.0);
+        let mut in_hand = 0;
         let (mut takes, mut slowed, mut broken) = (0_u32, 0_u32, 0_u32);
         for worker in heard {
-            let before = self.seen.remove(&worker.instance).unwrap_or(worker.handled);
+            let now = (worker.handled, worker.busy_for());
+            let before = self.seen.remove(&worker.instance).unwrap_or(now);
             // The same process may answer at two addresses.
-            if seen.insert(worker.instance, worker.handled).is_some() {
+            if seen.insert(worker.instance, now).is_some() {
                 continue;
             }
-            self.handled += worker.handled.saturating_sub(before);
+            self.handled += now.0.saturating_sub(before.0);
+            self.busy_for += now.1.saturating_sub(before.1);
             in_hand += worker.in_hand;
             if worker.takes {
                 takes += 1;
-                busy += worker.busy.clamp(0.0, 1.0);
                 slowed += u32::from(worker.held == HeldBy::Downstream);
                 broken += u32::from(worker.held == HeldBy::Breaker);
             }
@@ -73,7 +94,7 @@ impl Roll {
             silent,
             handled: self.handled,
             in_hand,
-            busy: busy / f64::from(takes.max(1)),
+            busy_for: self.busy_for,
             held: match () {
                 () if broken * 2 >= takes.max(1) => Held::Breaker,
                 () if (slowed + broken) * 2 >= takes.max(1) => Held::Downstream,
@@ -89,7 +110,8 @@ mod tests {
 
     fn worker(instance: &str, handled: u64) -> Worker {
         let (instance, held) = (instance.to_owned(), HeldBy::Nothing);
-        Worker { instance, handled, in_hand: 2, busy: 0.5, held, takes: true }
+        let busy_seconds = Duration::from_millis(handled * 100).as_secs_f64();
+        Worker { instance, handled, in_hand: 2, busy: 0.5, busy_seconds, held, takes: true }
     }
 
     #[test]
@@ -97,7 +119,8 @@ mod tests {
         let mut roll = Roll::default();
         let crew = roll.call(vec![worker("a", 1_000), worker("b", 50)], 0);
         assert_eq!((crew.workers, crew.handled, crew.in_hand), (2, 0, 4));
-        assert_eq!(roll.call(vec![worker("a", 1_010), worker("b", 60)], 0).handled, 20);
+        let crew = roll.call(vec![worker("a", 1_010), worker("b", 60)], 0);
+        assert_eq!((crew.handled, crew.busy_for), (20, Duration::from_secs(2)));
         let crew = roll.call(vec![worker("b", 65)], 0);
         assert_eq!((crew.workers, crew.handled), (1, 25));
         assert_eq!(roll.call(vec![worker("b", 65), worker("c", 9_000)], 0).handled, 25);

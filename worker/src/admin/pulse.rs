@@ -15,9 +15,8 @@ use std::{fmt, time::Duration};
 const QUIET: Duration = Duration::from_secs(11);
 /// A loop that has not come round for so long is stuck: handlers have a timeout and run elsewhere.
 const STUCK: Duration = Duration::from_secs(30);
-/// Over how many seconds it is averaged how busy a worker is: some looks, and far fewer than lie between
-/// two readings, since an average that lags makes a worker seem faster than it is.
-const BUSY_SPAN: f64 = 1.0;
+/// Over how many seconds it is averaged what a worker does now: some looks.
+const NOW_SPAN: f64 = 1.0;
 /// A limit below this share of the highest that it has had has fallen.
 const FALLEN: f64 = 0.9;
 /// Of a limit, or a rate, this share in use is all of it.
@@ -65,6 +64,13 @@ impl From<&Status> for Look {
     }
 }
 
+impl Look {
+    /// The share of its permits in use. More than all are when a limit has just fallen.
+    fn share(&self) -> f64 {
+        (f64::from(self.in_flight) / f64::from(self.limit.max(1))).min(1.0)
+    }
+}
+
 /// What a worker does not get through to its broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -89,8 +95,12 @@ impl fmt::Display for Trouble {
 /// What came of a look.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Vital {
-    /// The share of its permits in use, averaged.
+    /// The share of its permits in use now, averaged over a second.
     pub(crate) busy: f64,
+    /// For how long it has been busy so far: a second counts as much as the share of permits in use. It
+    /// is to `handled` as time is to work, and what both have grown by says how fast a worker is; how
+    /// busy it is now does not, where it has just begun.
+    pub(crate) busy_for: Duration,
     /// What holds it down.
     pub(crate) held: Held,
     /// Messages that have left the queue by it.
@@ -132,6 +142,7 @@ impl Failing {
 pub(crate) struct Pulse {
     last: Option<(Look, Moment)>,
     busy: f64,
+    busy_for: Duration,
     /// Messages handled per second, averaged.
     pace: f64,
     highest: u32,
@@ -156,6 +167,7 @@ impl Pulse {
         };
         Vital {
             busy: self.busy,
+            busy_for: self.busy_for,
             held: self.held(look),
             handled: look.handled,
             in_hand: look.in_hand,
@@ -172,17 +184,19 @@ impl Pulse {
     }
 
     fn average(&mut self, look: &Look, now: Moment) {
-        let share = f64::from(look.in_flight) / f64::from(look.limit.max(1));
+        let share = look.share();
         let Some((last, at)) = self.last.replace((*look, now)) else {
-            self.busy = share.min(1.0);
+            self.busy = share;
             return;
         };
-        let seconds = now.since(at).as_secs_f64();
+        let passed = now.since(at);
+        let seconds = passed.as_secs_f64();
         if seconds <= 0.0 {
             return;
         }
-        let weight = 1.0 - (-seconds / BUSY_SPAN).exp();
-        self.busy += (share.min(1.0) - self.busy) * weight;
+        self.busy_for += passed.mul_f64(f64::midpoint(last.share(), share));
+        let weight = 1.0 - (-seconds / NOW_SPAN).exp();
+        self.busy += (share - self.busy) * weight;
         #[allow(clippy::cast_precision_loss, reason = "a rate")]
         let pace = look.handled.saturating_sub(last.handled) as f64 / seconds;
         self.pace += (pace - self.pace) * weight;
@@ -210,6 +224,11 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::crew::Crew;
+    use forebay::{
+        Backlog,
+        policy::{Scale, ScaleSettings},
+    };
 
     fn at(millis: u64) -> Moment {
         Moment::from_millis(millis)
@@ -274,16 +293,54 @@ mod tests {
     }
 
     #[test]
-    fn how_busy_a_worker_is_is_an_average_over_some_seconds() {
+    fn how_busy_a_worker_is_now_is_an_average_and_for_how_long_a_sum() {
         let mut pulse = Pulse::default();
         let mut look = works();
         pulse.look(&look, at(0));
         look.in_flight = 10;
-        let soon = pulse.look(&look, at(250)).busy;
-        let mut late = 0.0;
+        let soon = pulse.look(&look, at(250));
+        assert!(soon.busy < 0.5 && soon.busy_for < Duration::from_millis(250), "{soon:?}");
         for n in 2..=80 {
-            late = pulse.look(&look, at(n * 250)).busy;
+            pulse.look(&look, at(n * 250));
         }
-        assert!(soon < 0.5 && late > 0.95 && late <= 1.0, "{soon} {late}");
+        // More than all of its permits: its limit has fallen.
+        (look.limit, look.in_flight) = (5, 10);
+        let late = pulse.look(&look, at(20_250));
+        assert!(late.busy > 0.95 && late.busy <= 1.0, "{late:?}");
+        assert_eq!(late.busy_for, Duration::from_millis(20_125));
+    }
+
+    /// The worker's rate was learned from how busy it was at two moments, and the first was before it
+    /// had begun: it seemed to do 46 messages a second, at 50 ms each.
+    #[test]
+    fn a_worker_is_learned_to_be_as_fast_as_it_is_from_the_first_reading_on() {
+        // Busy all the time; for three quarters of it; in bursts, with a second's rest between.
+        let loads: [fn(u64) -> bool; 3] = [|_| true, |ms| ms % 71 < 52, |ms| ms / 1_000 % 2 == 0];
+        for is_at_work in loads {
+            let (mut pulse, mut scale) =
+                (Pulse::default(), Scale::new(ScaleSettings::default()).unwrap());
+            let (mut look, mut worked) = (Look { limit: 1, takes: true, ..Look::default() }, 0);
+            let mut rates = Vec::new();
+            for ms in 0..=60_000 {
+                // It begins right after the first reading. A message takes 52 ms.
+                look.in_flight = u32::from(ms > 0 && is_at_work(ms));
+                worked += u64::from(look.in_flight);
+                look.handled = worked / 52;
+                if ms % 250 != 0 {
+                    continue;
+                }
+                let vital = pulse.look(&look, at(ms));
+                if ms % 5_000 == 0 {
+                    let (crew, backlog) = (Crew::from(&vital), Backlog::default());
+                    let advice = scale.observe(crew.reading(&backlog), at(ms));
+                    rates.extend(advice.worker_rate);
+                }
+            }
+            let real = 1_000.0 / 52.0;
+            // Looks are samples: the first few may miss by a quarter.
+            assert_eq!(rates.len(), 12);
+            assert!(rates.iter().all(|rate| (rate / real - 1.0).abs() < 0.25), "{rates:?}");
+            assert!((rates[11] / real - 1.0).abs() < 0.05, "{rates:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::{Admin, View};
 use axum::{Json, extract::State};
 use forebay::policy::Held;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What `/scale` says. Times are in seconds, rates per second; what is not known is `null`.
 #[derive(Debug, Serialize)]
@@ -44,10 +45,19 @@ pub(super) struct Worker {
     pub(super) in_hand: u64,
     /// The share of its permits in use, 0 to 1.
     pub(super) busy: f64,
+    /// For how long it has been busy since it started, by that share.
+    pub(super) busy_seconds: f64,
     /// What holds it down.
     pub(super) held: HeldBy,
     /// Whether it takes messages: not while it drains.
     pub(super) takes: bool,
+}
+
+impl Worker {
+    /// Nothing, where what it says is no time.
+    pub(super) fn busy_for(&self) -> Duration {
+        Duration::try_from_secs_f64(self.busy_seconds).unwrap_or_default()
+    }
 }
 
 /// [`Held`] as text.
@@ -101,6 +111,7 @@ fn shown(admin: &Admin, view: &View) -> Shown {
             handled: vital.handled,
             in_hand: vital.in_hand,
             busy: vital.busy,
+            busy_seconds: vital.busy_for.as_secs_f64(),
             held: vital.held.into(),
             takes: vital.takes,
         }),

@@ -4,12 +4,11 @@ use super::{
     Admin,
     crew::Crew,
     pulse::{Look, Pulse},
-    view::to_handle,
 };
 use crate::config::ScaleConfig;
 use forebay::{
     Backlog, Control,
-    policy::{Moment, Scale, ScaleReading},
+    policy::{Moment, Scale},
 };
 use std::{
     pin::pin,
@@ -70,7 +69,7 @@ pub(super) async fn probe(admin: Admin, poll: Duration, config: ScaleConfig) {
             (view.read, view.unread) = (Some((backlog, now)), None);
             // Nothing is said of how many there should be before it is known how many there are.
             if let Some(crew) = view.crew.filter(|_| due) {
-                let reading = reading(&backlog, &crew);
+                let reading = crew.reading(&backlog);
                 view.advice = Some(scale.observe(reading, Moment::ZERO + started.elapsed()));
                 observed = true;
             }
@@ -99,15 +98,4 @@ async fn ask(admin: &Admin) -> Result<Backlog, String> {
 fn unknown(admin: &Admin, why: String) {
     admin.telemetry().set_backlog(None);
     admin.update(|view| view.unread = Some(why));
-}
-
-fn reading(backlog: &Backlog, crew: &Crew) -> ScaleReading {
-    ScaleReading {
-        backlog: to_handle(backlog, crew.in_hand),
-        oldest_age: backlog.oldest_age,
-        handled: crew.handled,
-        workers: crew.workers,
-        busy: crew.busy,
-        held: crew.held,
-    }
 }

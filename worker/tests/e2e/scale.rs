@@ -62,7 +62,15 @@ fn it_adds_up_its_workers_notices_who_goes_and_asks_for_one_where_there_is_none(
 
     // They work: how fast each is becomes known, and more of them are asked for.
     bench.write("go", "");
-    wait_until("it knows how fast they are", || port.scale()["worker_rate"].as_f64() > Some(0.0));
+    let mut rate = None;
+    wait_until("it knows how fast they are", || {
+        rate = port.scale()["worker_rate"].as_f64();
+        rate > Some(0.0)
+    });
+    // Each message takes 50 ms at least, so a worker cannot do 20 a second. How busy they are is a
+    // sample, of some twenty looks at first.
+    println!("learned first: {rate:?} a second");
+    assert!(rate < Some(40.0), "{rate:?}");
 
     first.signal(Signal::KILL);
     first.ended();

@@ -108,8 +108,9 @@ pub struct ScaleReading {
     pub handled: u64,
     /// Workers at work.
     pub workers: u32,
-    /// The share of their permits that is in use, 0 to 1.
-    pub busy: f64,
+    /// For how long workers have been busy so far, all added up: one with half of its permits in use
+    /// is busy for half of the time. Only its growth counts; where it falls, a worker has started anew.
+    pub busy: Duration,
     /// What holds them down.
     pub held: Held,
 }
@@ -267,12 +268,10 @@ impl Scale {
         self.arrivals.push(arrived / seconds, seconds);
         // Held down, a worker is slower than it is, and more of them would be slower still.
         if reading.held == Held::Free && last.held == Held::Free {
-            let workers = f64::from(last.workers.min(reading.workers));
-            self.pace.push(
-                handled / seconds,
-                workers * f64::midpoint(last.busy, reading.busy),
-                seconds,
-            );
+            // All the time between the two readings. How busy they are at its ends says little of it:
+            // a worker that has just begun would seem twice as fast as it is.
+            let busy = reading.busy.checked_sub(last.busy).unwrap_or(reading.busy);
+            self.pace.push(handled / seconds, busy.as_secs_f64() / seconds, seconds);
         }
     }
 

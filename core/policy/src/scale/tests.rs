@@ -9,23 +9,26 @@ struct Feed {
     scale: Scale,
     now: u64,
     handled: u64,
+    busy: Duration,
 }
 
 impl Feed {
     fn new(settings: ScaleSettings) -> Self {
-        Self { scale: Scale::new(settings).expect("settings are valid"), now: 0, handled: 0 }
+        let scale = Scale::new(settings).expect("settings are valid");
+        Self { scale, now: 0, handled: 0, busy: Duration::ZERO }
     }
 
     fn read(&mut self, workers: u32, backlog: u64, handled: u64, held: Held) -> ScaleAdvice {
         self.now += STEP;
         self.handled += handled;
-        let busy = if backlog > 0 { 1.0 } else { 0.5 };
+        let share = if backlog > 0 { 1.0 } else { 0.5 };
+        self.busy += Duration::from_secs(STEP).mul_f64(share * f64::from(workers));
         let reading = ScaleReading {
             backlog,
             oldest_age: None,
             handled: self.handled,
             workers,
-            busy: if workers == 0 { 0.0 } else { busy },
+            busy: self.busy,
             held,
         };
         let advice = self.scale.observe(reading, Moment::from_millis(self.now * 1000));
@@ -110,7 +113,7 @@ fn one_stuck_message_is_no_backlog() {
             oldest_age: Some(Duration::from_secs(feed.now)),
             handled: feed.handled,
             workers: 1,
-            busy: 0.1,
+            busy: feed.busy + Duration::from_secs(feed.now) / 10,
             held: Held::Free,
         };
         let advice = feed.scale.observe(reading, Moment::from_millis(feed.now * 1000));
@@ -148,4 +151,19 @@ fn settings_out_of_range_are_named() {
     assert_eq!(name(ScaleSettings { utilisation: f64::NAN, ..fine }), "utilisation");
     assert_eq!(name(ScaleSettings { target_drain: Duration::ZERO, ..fine }), "target_drain");
     assert_eq!(name(ScaleSettings { target_age: Some(Duration::ZERO), ..fine }), "target_age");
+}
+
+#[test]
+fn a_worker_that_has_just_begun_seems_no_faster_than_it_is() {
+    let mut feed = Feed::new(ScaleSettings::default());
+    // Idle at the first reading, at work right after it.
+    feed.read(1, 0, 0, Held::Free);
+    for _ in 0..10 {
+        let rate = feed.read(1, 1_000, 10 * STEP, Held::Free).worker_rate.expect("learned");
+        assert!((rate - 10.0).abs() < 0.1, "{rate}");
+    }
+    // It ends, and another takes its place, whose time begins anew.
+    (feed.handled, feed.busy) = (0, Duration::ZERO);
+    let rate = feed.read(1, 1_000, 10 * STEP, Held::Free).worker_rate.expect("learned");
+    assert!((rate - 10.0).abs() < 0.1, "{rate}");
 }

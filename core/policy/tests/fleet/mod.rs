@@ -93,6 +93,8 @@ struct Fleet<'a> {
     workers: u32,
     starting: u32,
     handled: u64,
+    /// Each worker counts by the share of its slots that are in use.
+    busy_seconds: f64,
     worker_seconds: f64,
     worst_age: f64,
     steps: u32,
@@ -110,6 +112,7 @@ pub(crate) fn run(shape: &Shape, rule: &Rule, seed: u64) -> Outcome {
         workers: 1,
         starting: 0,
         handled: 0,
+        busy_seconds: 0.0,
         worker_seconds: 0.0,
         worst_age: 0.0,
         steps: 0,
@@ -126,6 +129,7 @@ pub(crate) fn run(shape: &Shape, rule: &Rule, seed: u64) -> Outcome {
             break;
         }
         fleet.worker_seconds += f64::from(fleet.workers + fleet.starting) * (now - fleet.now);
+        fleet.busy_seconds += f64::from(fleet.running) / f64::from(SLOTS) * (now - fleet.now);
         fleet.now = now;
         match event {
             Event::Arrival => {
@@ -217,13 +221,12 @@ impl Fleet<'_> {
             Some((_, _, serves)) if capacity > serves => Held::Downstream,
             _ => Held::Free,
         };
-        let slots = f64::from((self.workers * SLOTS).max(1));
         ScaleReading {
             backlog: self.waiting.len() as u64 + u64::from(self.running),
             oldest_age: self.waiting.front().map(|at| Duration::from_secs_f64(self.now - at)),
             handled: self.handled,
             workers: self.workers,
-            busy: (f64::from(self.running) / slots).min(1.0),
+            busy: Duration::from_secs_f64(self.busy_seconds),
             held,
         }
     }
