@@ -194,9 +194,7 @@ impl History {
     /// Takes a sample at `now`, which is `at_ms` milliseconds since 1970 by the clock on the wall.
     pub(crate) fn push(&mut self, mut reading: Reading, now: Moment, at_ms: u64) {
         reading.states.sort_unstable();
-        let held = |state| self.since.iter().find(|(known, _)| *known == state);
-        let since = |state: &State| held(*state).copied().unwrap_or((*state, at_ms));
-        self.since = reading.states.iter().map(since).collect();
+        self.note(&reading.states, at_ms);
         let rates = match (&self.last, &reading.work) {
             (Some((at, before)), Some(work)) => {
                 Rates::between(before, &work.counts, now.since(*at))
@@ -209,6 +207,14 @@ impl History {
         while self.samples.len() > KEPT {
             self.samples.pop_front();
         }
+    }
+
+    /// Takes note of all that is the matter at `at_ms`, also between two samples.
+    pub(crate) fn note(&mut self, states: &[State], at_ms: u64) {
+        let held = |state| self.since.iter().find(|(known, _)| *known == state);
+        let since = |state: &State| held(*state).copied().unwrap_or((*state, at_ms));
+        self.since = states.iter().map(since).collect();
+        self.since.sort_unstable();
     }
 
     /// The sequence number of the newest sample; 0 before the first.
@@ -357,6 +363,10 @@ mod tests {
         push(&mut history, &[State::Running], 4_000);
         push(&mut history, &[State::BrokerGone], 5_000);
         assert_eq!(history.states(), [(State::BrokerGone, 5_000)]);
+        // What is noted between two samples begins then.
+        history.note(&[State::Paused, State::BrokerGone], 5_400);
+        push(&mut history, &[State::Paused], 6_000);
+        assert_eq!(history.states(), [(State::Paused, 5_400)]);
     }
 
     #[test]

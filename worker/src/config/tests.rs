@@ -3,6 +3,8 @@
 use super::*;
 use forebay_embedded::SourceOptions;
 
+#[cfg(feature = "rabbitmq")]
+mod manifests;
 #[cfg(feature = "postgres")]
 mod postgres;
 

@@ -10,6 +10,7 @@ mod brokers_bridge;
 mod brokers_chain;
 mod brokers_dead;
 mod brokers_matrix;
+mod brokers_trouble;
 mod command;
 mod database;
 mod dead;

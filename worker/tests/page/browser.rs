@@ -42,6 +42,7 @@ fn modules() -> &'static Path {
 
 /// Runs a case; what it asks for is done to the site.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "what a case has seen")]
 pub(crate) fn run(case: &str, mut site: Site) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut node = Node(
@@ -76,6 +77,7 @@ pub(crate) fn run(case: &str, mut site: Site) {
     }
     let status = node.0.wait().unwrap();
     let said = said.join().unwrap();
+    print!("{said}");
     assert!(status.success() && passed, "{said}\nthe worker's log:\n{}", site.log());
 }
 

@@ -1,10 +1,12 @@
 //! A worker with an admin port, and a handler that does what its messages say.
 
+use forebay_conformance::proxy::FaultProxy;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    env,
     fs::{self, File},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    process::{self, Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -29,33 +31,53 @@ pub(crate) struct Site {
     folder: TempDir,
     address: SocketAddr,
     worker: Option<Child>,
+    /// What is between the worker and its broker, where that is not a file.
+    proxy: Option<FaultProxy>,
 }
+
+const FILE: &str = "[source.embedded]\npath = 'q.db'\nqueue = 'orders'\n";
 
 impl Site {
     /// A worker that has its port.
     pub(crate) fn new() -> Self {
-        Self::started("")
+        Self::started(FILE, "")
     }
 
     /// One that asks for a token.
     pub(crate) fn with_token() -> Self {
-        Self::started("token = 'a-token-of-the-tests'")
+        Self::started(FILE, "token = 'a-token-of-the-tests'")
     }
 
-    fn started(admin: &str) -> Self {
+    /// One whose RabbitMQ can be made to go.
+    pub(crate) fn behind_a_proxy() -> Self {
+        let usual = "amqp://guest:guest@127.0.0.1:25672/%2f";
+        let address = env::var("FOREBAY_TEST_AMQP").unwrap_or_else(|_| usual.to_owned());
+        let (_, host) = address.rsplit_once('@').unwrap();
+        let host = host.split('/').next().unwrap();
+        let upstream = host.to_socket_addrs().unwrap().next().unwrap();
+        TcpStream::connect(upstream).expect("RabbitMQ: `scripts/brokers up rabbitmq`");
+        let proxy = FaultProxy::start(upstream).unwrap();
+        let url = address.replace(host, &proxy.address().to_string());
+        let queue = format!("page-{}-{}", process::id(), proxy.address().port());
+        let source = format!("[source.rabbitmq]\nurl = '{url}'\nqueue = '{queue}'\n");
+        let mut site = Self::started(&source, "");
+        site.proxy = Some(proxy);
+        site
+    }
+
+    fn started(source: &str, admin: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Free a moment ago; a worker that comes back must have the same.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = format!(
-            "[source.embedded]\npath = 'q.db'\nqueue = 'orders'\n\
-             [worker]\nconcurrency = 4\n\
+            "{source}[worker]\nconcurrency = 4\n\
              [retry]\nattempts = 20\nbase = '1s'\n\
              [breaker]\nmin_throughput = 5\n\
              [admin]\nlisten = '{address}'\n{admin}\n\
              [handler.command]\nprogram = 'sh'\nargs = ['-c', '''{SCRIPT}''']\n"
         );
         fs::write(folder.path().join("w.toml"), config).unwrap();
-        let mut site = Self { folder, address, worker: None };
+        let mut site = Self { folder, address, worker: None, proxy: None };
         site.start();
         site
     }
@@ -108,6 +130,8 @@ impl Site {
             "kill" => self.kill(),
             "start" => self.start(),
             "mend" => fs::write(self.folder.path().join("mended"), "").unwrap(),
+            "refuse" => self.proxy.as_ref().unwrap().refuse(argument == "on"),
+            "silence" => self.proxy.as_ref().unwrap().half_open(argument == "on"),
             "drain" => {
                 let worker = self.worker.as_ref().unwrap().id().try_into().unwrap();
                 kill_process(Pid::from_raw(worker).unwrap(), Signal::TERM).unwrap();

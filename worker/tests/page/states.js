@@ -1,5 +1,7 @@
 // What is the matter is told at once, and that it is over, too.
 
+import process from "node:process";
+
 const state = (page) => page.textContent("#state");
 const LOST = ["ERR_CONNECTION", "Failed to load resource"];
 
@@ -69,4 +71,28 @@ export async function tells_of_a_drain({ open, ask, until }) {
   await until("the drain is told", async () => (await state(page)).startsWith("Draining"));
   await ask("mend");
   await until("then the end", async () => (await state(page)).startsWith("No contact"));
+}
+
+/** RabbitMQ cuts its connections, then falls silent: the page says so soon, and that it is over. */
+export async function tells_of_a_broker_that_is_gone({ open, ask, until, check }) {
+  const page = await open();
+  const acked = () => page.textContent("#totals [data-key=acked]");
+  await until("it runs", async () => (await state(page)).startsWith("Running"));
+  for (const [round, fault] of ["refuse", "silence"].entries()) {
+    await ask(fault, "on");
+    const began = Date.now();
+    await until(`${fault}: the loss is told`, async () => (await state(page)).startsWith("Broker gone"));
+    const took = Date.now() - began;
+    process.stderr.write(`${fault}: told after ${took} ms\n`);
+    // To be told within some two seconds; a machine with much else to do may take a few more.
+    check(took < 10_000, `${fault}: it took ${took} ms`);
+    check(/Broker gone .+ · since \d\d:\d\d:\d\d/.test(await state(page)), `why, and since when: ${await state(page)}`);
+    check(await page.getAttribute("#banner", "data-tone") === "bad", "it is seen");
+    await ask(fault, "off");
+    await until(`${fault}: it is back`, async () => (await state(page)).startsWith("Running"));
+    await until("and in the past of the charts", async () =>
+      await page.locator("#card-throughput .bands .broker-gone").count() > 0);
+    await ask("send", JSON.stringify([`ok ${round}`]));
+    await until("and it works", async () => await acked() === String(round + 1));
+  }
 }

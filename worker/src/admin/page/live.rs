@@ -1,6 +1,6 @@
-//! How the worker stands, and how it stood: what the page asks for once a second.
+//! How the worker stands, and how it stood: what the page asks for twice a second.
 
-use super::error::ApiError;
+use super::{error::ApiError, sampler};
 use crate::admin::{
     Admin,
     history::{FIELDS, Row, State},
@@ -33,15 +33,19 @@ struct Matter {
 
 /// `GET /api/status`
 pub(super) async fn status(Of(admin): Of<Admin>) -> Json<Value> {
-    let view = admin.view();
+    let (view, status) = (admin.view(), admin.control().map(forebay::Control::status));
     let unread = view.disconnected();
-    let states = admin.history(|history| history.states().to_vec());
+    let now_ms = millis(SystemTime::now());
+    // As it is now: a sample may be a second old.
+    let states = admin.history(|history| {
+        history.note(&sampler::states(status.as_ref(), &view), now_ms);
+        history.states().to_vec()
+    });
     let matters = states.into_iter().map(|(name, since_ms)| Matter {
         name,
         since_ms: (!matches!(name, State::Running | State::Scaling)).then_some(since_ms),
         detail: if name == State::BrokerGone { unread.clone() } else { None },
     });
-    let counts = admin.control().map(|control| control.status().counts);
     Json(json!({
         "name": admin.title().name,
         "queue": admin.queue().name(),
@@ -49,10 +53,10 @@ pub(super) async fn status(Of(admin): Of<Admin>) -> Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "instance": admin.instance(),
         "started_ms": millis(admin.started()),
-        "now_ms": millis(SystemTime::now()),
+        "now_ms": now_ms,
         "states": matters.collect::<Vec<_>>(),
         "backlog": view.backlog().map(backlog_json),
-        "counts": counts.as_ref().map(counts_json),
+        "counts": status.as_ref().map(|it| counts_json(&it.counts)),
     }))
 }
 

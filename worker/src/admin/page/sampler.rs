@@ -2,7 +2,7 @@
 
 use super::live::millis;
 use crate::admin::{
-    Admin,
+    Admin, View,
     history::{Breaker, EVERY, Percentiles, Reading, State, Work},
 };
 use forebay::{
@@ -28,9 +28,8 @@ pub(in crate::admin) async fn sample(admin: Admin) {
 fn read(admin: &Admin) -> Reading {
     let (view, status) = (admin.view(), admin.control().map(forebay::Control::status));
     let latencies = admin.telemetry().latencies();
-    let trouble = view.vital.as_ref().and_then(|vital| vital.trouble);
     Reading {
-        states: states(status.as_ref(), view.unread.is_some() || trouble.is_some()),
+        states: states(status.as_ref(), &view),
         work: status.as_ref().map(work),
         wait: latencies.wait().map(percentiles),
         handling: latencies.handling().map(percentiles),
@@ -45,7 +44,9 @@ fn percentiles(of: forebay_telemetry::Percentiles) -> Percentiles {
 }
 
 /// All that is the matter.
-fn states(status: Option<&Status>, broker_gone: bool) -> Vec<State> {
+pub(super) fn states(status: Option<&Status>, view: &View) -> Vec<State> {
+    let trouble = view.vital.as_ref().and_then(|vital| vital.trouble);
+    let broker_gone = view.unread.is_some() || trouble.is_some();
     let mut states = Vec::new();
     if let Some(status) = status {
         let (phase, breaker) = (status.phase, status.gate.breaker);

@@ -142,11 +142,17 @@ async fn status_and_history_tell_what_was_sampled() {
         let at = Moment::from_millis(n * 1000);
         bench.admin.history(|history| history.push(reading, at, 5_000 + n));
     }
+    bench.admin.update(|view| view.unread = Some("it is being moved".into()));
     let status = Bench::ok(bench.get("/api/status").await);
     assert_eq!((&status["name"], &status["queue"]), (&json!("booker"), &json!("orders")));
     assert_eq!(status["states"][0]["name"], "broker_gone");
     assert_eq!(status["states"][0]["since_ms"], 5_000);
+    assert_eq!(status["states"][0]["detail"], "it is being moved");
     assert_eq!(status["counts"], Value::Null, "no worker");
+    // Without a new sample: what is the matter is not to be a second old.
+    bench.admin.update(|view| view.unread = None);
+    let status = Bench::ok(bench.get("/api/status").await);
+    assert_eq!(status["states"][0]["name"], "scaling");
 
     let all = Bench::ok(bench.get("/api/history").await);
     assert_eq!((all["rows"].as_array().unwrap().len(), &all["next"]), (3, &json!(3)));

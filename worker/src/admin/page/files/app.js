@@ -1,4 +1,4 @@
-// Begins here: asks the server once a second, and hands what it says to the parts of the page.
+// Begins here: asks the server twice a second, and hands what it says to the parts of the page.
 
 import { ApiError, get, token } from "./api.js";
 import * as banner from "./banner.js";
@@ -8,7 +8,8 @@ import { $, say } from "./dom.js";
 import { clock, duration } from "./format.js";
 import { History } from "./history.js";
 
-const EVERY = 1000;
+/** Samples are a second apart; that the broker is gone is to be seen sooner. */
+const EVERY = 500;
 /** Unheard of for longer than this, the server is lost, also where a request still waits. */
 const PATIENCE = 4000;
 
