@@ -113,4 +113,6 @@ mod pages {
     struct Handlers;
     #[doc = include_str!("../../docs/knee.md")]
     struct Knee;
+    #[doc = include_str!("../../docs/telemetry.md")]
+    struct Telemetry;
 }

@@ -11,10 +11,11 @@ use crate::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry_otlp::{
     ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig,
-    WithTonicConfig, tonic_types::metadata::MetadataMap,
+    WithTonicConfig,
+    tonic_types::{metadata::MetadataMap, transport::ClientTlsConfig},
 };
 use opentelemetry_sdk::{metrics::PeriodicReader, trace::BatchSpanProcessor};
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, env, fmt, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
 /// How OTLP is spoken.
@@ -113,6 +114,11 @@ fn over_grpc(otlp: &Otlp) -> Result<(MetricExporter, SpanExporter), TelemetryErr
     let metadata = MetadataMap::from_headers(headers(otlp)?);
     let (mut metrics, mut spans) =
         (MetricExporter::builder().with_tonic(), SpanExporter::builder().with_tonic());
+    if is_secure(otlp) {
+        // By itself, the exporter trusts nobody.
+        let tls = || ClientTlsConfig::new().with_enabled_roots();
+        (metrics, spans) = (metrics.with_tls_config(tls()), spans.with_tls_config(tls()));
+    }
     if let Some(endpoint) = &otlp.endpoint {
         (metrics, spans) = (metrics.with_endpoint(endpoint), spans.with_endpoint(endpoint));
     }
@@ -121,6 +127,17 @@ fn over_grpc(otlp: &Otlp) -> Result<(MetricExporter, SpanExporter), TelemetryErr
     }
     let metrics = metrics.with_metadata(metadata.clone()).build().map_err(refused)?;
     Ok((metrics, spans.with_metadata(metadata).build().map_err(refused)?))
+}
+
+/// Whether TLS may be spoken: what is not known to go without.
+fn is_secure(otlp: &Otlp) -> bool {
+    let variables = ["ENDPOINT", "TRACES_ENDPOINT", "METRICS_ENDPOINT"];
+    let said = |name| env::var(format!("OTEL_EXPORTER_OTLP_{name}")).ok();
+    let plain = |endpoint: &str| endpoint.is_empty() || endpoint.starts_with("http://");
+    match &otlp.endpoint {
+        Some(endpoint) => !plain(endpoint),
+        None => !variables.into_iter().filter_map(said).all(|endpoint| plain(&endpoint)),
+    }
 }
 
 fn over_http(otlp: &Otlp) -> Result<(MetricExporter, SpanExporter), TelemetryError> {

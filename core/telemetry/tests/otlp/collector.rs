@@ -19,12 +19,14 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use std::{
-    future::Future,
+    net::SocketAddr,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, transport::server::TcpIncoming};
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
 
 /// What has arrived.
 #[derive(Clone, Default)]
@@ -45,13 +47,18 @@ impl Collector {
     /// Starts it over gRPC; returns its address.
     pub async fn grpc(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}", self.grpc_on(listener, Server::builder()))
+    }
+
+    /// Starts it over gRPC, as `server` is set up, on a port that is open; returns the address.
+    pub fn grpc_on(&self, listener: TcpListener, mut server: Server) -> SocketAddr {
         let address = listener.local_addr().unwrap();
-        let server = tonic::transport::Server::builder()
+        let server = server
             .add_service(TraceServiceServer::new(self.clone()))
             .add_service(MetricsServiceServer::new(self.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
         tokio::spawn(server);
-        format!("http://{address}")
+        address
     }
 
     /// Starts it over HTTP; returns its address.
@@ -146,20 +153,5 @@ pub fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
         Value::StringValue(text) => Some(text.clone()),
         Value::IntValue(number) => Some(number.to_string()),
         other => panic!("{key} is {other:?}"),
-    }
-}
-
-/// Waits until `found` finds something, for as long as a busy machine may take.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut found: impl FnMut() -> F,
-) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = found().await {
-            return found;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,9 +1,10 @@
 //! A collector that is dead, or hangs: jobs go on, nothing grows, and it is counted.
 
-use crate::{collector::eventually, work_off};
+use crate::work_off;
 use forebay::{Failure, Job, Outgoing, Sink, testing::MemoryQueue};
 use forebay_telemetry::{About, Otlp, Protocol, Telemetry};
 use std::{
+    future::Future,
     io, mem,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -45,6 +46,21 @@ impl io::Write for Log {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Waits until `found` finds something, for as long as a busy machine may take.
+async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut found: impl FnMut() -> F,
+) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found().await {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
