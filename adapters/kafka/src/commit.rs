@@ -1,5 +1,6 @@
 //! Commits, on a thread of their own: rdkafka 0.39 tells of a commit's fate only to who waits for it,
-//! and the thread that polls must not wait.
+//! and the thread that polls must not wait. For the same reason brokers that are away are asked here
+//! whether they are back.
 //!
 //! One commit is on its way at a time. Kafka answers for each partition, but rdkafka only tells of
 //! a failure when all of them have failed. The one failure that can concern a single partition is
@@ -8,6 +9,7 @@
 
 use crate::{
     context::{Context, Note},
+    producer::Producer,
     state::Shared,
 };
 use rdkafka::{
@@ -19,7 +21,11 @@ use rdkafka::{
 use std::{
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
+
+/// How long the brokers may take to say that they are there.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// A done map from this size on, in bytes, is committed by itself.
 const LARGE: usize = 1024;
@@ -46,16 +52,14 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Committer(mpsc::Sender<Job>);
 
-struct Job {
-    /// Held for the time of the commit only: the consumer ends when its poller lets it go.
-    consumer: Arc<BaseConsumer<Context>>,
-    entries: Vec<Entry>,
-}
-
-impl std::fmt::Debug for Job {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Job").field("entries", &self.entries).finish_non_exhaustive()
-    }
+enum Job {
+    Commit {
+        /// Held for the time of the job only: the consumer ends when its poller lets it go.
+        consumer: Arc<BaseConsumer<Context>>,
+        entries: Vec<Entry>,
+    },
+    /// Ask for this topic. By the producer, whose requests mean nothing to the consumer's group.
+    Ask { producer: Arc<Producer>, topic: Arc<str> },
 }
 
 impl Committer {
@@ -63,10 +67,17 @@ impl Committer {
     pub(crate) fn start(context: Context, shared: Arc<Shared>) -> std::io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         thread::Builder::new().name("forebay-kafka-commit".into()).spawn(move || {
-            for Job { consumer, entries } in jobs {
-                let answer = commit(&consumer, entries);
-                drop(consumer);
-                context.note(Note::Committed(answer));
+            for job in jobs {
+                let note = match job {
+                    Job::Commit { consumer, entries } => {
+                        Note::Committed(commit(&consumer, entries))
+                    }
+                    Job::Ask { producer, topic } => {
+                        let partitions = producer.partitions(&topic, ANSWER_WITHIN);
+                        Note::Asked { there: partitions.is_ok_and(|count| count > 0) }
+                    }
+                };
+                context.note(note);
                 shared.wake_thread();
             }
         })?;
@@ -75,7 +86,13 @@ impl Committer {
 
     /// Sends a commit off. Returns whether it is on its way.
     pub(crate) fn send(&self, consumer: &Arc<BaseConsumer<Context>>, entries: Vec<Entry>) -> bool {
-        self.0.send(Job { consumer: consumer.clone(), entries }).is_ok()
+        self.0.send(Job::Commit { consumer: consumer.clone(), entries }).is_ok()
+    }
+
+    /// Asks whether the brokers are there, and know this topic.
+    pub(crate) fn ask(&self, producer: &Arc<Producer>, topic: &Arc<str>) {
+        // Where the thread has gone, commits fail, and say so.
+        let _ = self.0.send(Job::Ask { producer: producer.clone(), topic: topic.clone() });
     }
 }
 

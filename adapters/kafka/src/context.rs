@@ -26,6 +26,8 @@ pub(crate) enum Note {
     Revoke(TopicPartitionList),
     /// A commit has been answered.
     Committed(Answer),
+    /// The brokers have been asked whether they are there.
+    Asked { there: bool },
     /// All brokers are away, or a connection has failed, with a reason.
     Trouble(Code, String),
 }

@@ -47,6 +47,9 @@ const NAP: Duration = Duration::from_millis(100);
 /// The least time between two commits.
 pub(crate) const COMMIT_EVERY: Duration = Duration::from_millis(100);
 
+/// How often the brokers are asked for while they are away.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
 /// The most that is read of a partition before others are looked at, and its done map is.
 const BATCH: usize = Ledger::AHEAD;
 
@@ -88,6 +91,8 @@ pub(crate) struct Poller {
     pub(crate) attempts: Option<Reader>,
     /// Whether the brokers are away, as was told.
     down: bool,
+    /// While they are away: when to ask for them; `None` while they are being asked.
+    ask_at: Option<Instant>,
 }
 
 impl Poller {
@@ -128,6 +133,7 @@ impl Poller {
             commits_fail_since: None,
             attempts,
             down: false,
+            ask_at: None,
         })
     }
 
@@ -149,6 +155,7 @@ impl Poller {
             }
             self.go_on_revoking(now);
             self.commit(now);
+            self.ask_for_brokers(now);
             if !read {
                 let due = due.map_or(NAP, |due| due.saturating_duration_since(now));
                 thread::park_timeout(due.min(NAP));
@@ -177,6 +184,8 @@ impl Poller {
                 Note::Assign(partitions) => self.assign(&partitions),
                 Note::Revoke(partitions) => self.begin_revoking(partitions),
                 Note::Committed(answer) => self.committed(answer),
+                Note::Asked { there: true } => self.is_up(),
+                Note::Asked { there: false } => self.ask_at = Some(Instant::now() + ASK_EVERY),
                 Note::Trouble(code, why) => self.heard(code, &why),
             }
         }
@@ -201,7 +210,17 @@ impl Poller {
         let away = matches!(code, Code::AllBrokersDown | Code::Authentication | Code::SSL);
         if away && !self.down {
             self.down = true;
+            self.ask_at = Some(Instant::now() + ASK_EVERY);
             self.shared.tell(SourceEvent::Down(why.to_owned()));
+        }
+    }
+
+    /// librdkafka tells of brokers that go, not of those that come: where there is nothing to read or to
+    /// commit, nobody else would notice.
+    fn ask_for_brokers(&mut self, now: Instant) {
+        if self.down && self.ask_at.is_some_and(|at| at <= now) {
+            self.ask_at = None;
+            self.committer.ask(&self.producer, self.topics.main());
         }
     }
 
