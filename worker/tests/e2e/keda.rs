@@ -46,6 +46,8 @@ impl Drop for Follower {
 
 #[test]
 fn keda_is_told_how_many_workers_there_should_be() {
+    // Made before the worker is: the first time it takes minutes, in which the messages would time out.
+    let _ = python();
     let bench = Bench::new();
     bench.config(
         "concurrency = 1",
