@@ -37,12 +37,15 @@ fn resolved(host: &str) -> SocketAddr {
     host.to_socket_addrs().unwrap().next().unwrap()
 }
 
+/// Switches a fault on or off.
+type Switch = fn(&FaultProxy, bool);
+
 #[track_caller]
 #[expect(clippy::print_stdout, reason = "a test's figures")]
 fn a_broker_that_goes_is_missed(proxy: &FaultProxy, broker: Broker, host: &str) {
     let (bench, worker, port) = behind(proxy, broker, host);
     soon(&port, true);
-    let faults: [(&str, fn(&FaultProxy, bool)); 2] =
+    let faults: [(&str, Switch); 2] =
         [("refuses", FaultProxy::refuse), ("says nothing", FaultProxy::half_open)];
     for (fault, switch) in faults {
         println!("{} {fault}", broker.name());

@@ -29,7 +29,6 @@ fn start(bench: &Bench, command: &str, name: &str) -> (Worker, Port) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a test's figures")]
 fn it_adds_up_its_workers_notices_who_goes_and_asks_for_one_where_there_is_none() {
     let bench = Bench::new();
     config(&bench, "w", "");
