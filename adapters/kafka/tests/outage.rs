@@ -43,7 +43,6 @@ async fn until(source: &KafkaSource, event: Discriminant<SourceEvent>) {
 
 /// One test, since there is one port that the broker tells.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stdout, reason = "a test's figures")]
 async fn what_was_on_its_way_in_an_outage_is_there_once() {
     let (proxy, own) = proxied();
     let topic = Topic::open(own).await.unwrap();
