@@ -115,7 +115,7 @@ impl Results {
             "round,lane,full,arrivals,rows,distinct,dead,waiting,lost,doubled,recognised,failed,in_doubt,\
              rows_per_second,drained_after_s,statement_p50_ms,statement_p95_ms,statement_p99_ms,\
              end_to_end_p50_ms,end_to_end_p95_ms,end_to_end_p99_ms,bystander_p50_ms,bystander_p95_ms,\
-             bystander_p99_ms,bystander_done\n",
+             bystander_p99_ms,bystander_done,others\n",
         );
         for run in &self.runs {
             let Run { statement, end_to_end, bystander, .. } = run;
@@ -141,7 +141,8 @@ impl Results {
             for times in [statement, end_to_end, bystander] {
                 write!(csv, ",{:.3},{:.3},{:.3}", times.p50, times.p95, times.p99)?;
             }
-            writeln!(csv, ",{:.3}", run.bystander_done)?;
+            let others = run.others.map_or(String::new(), |others| format!("{others:.2}"));
+            writeln!(csv, ",{:.3},{others}", run.bystander_done)?;
         }
         Ok(csv)
     }

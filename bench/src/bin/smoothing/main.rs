@@ -22,6 +22,7 @@ mod database;
 mod files;
 mod flags;
 mod lanes;
+mod machine;
 mod plan;
 mod plot;
 mod record;
@@ -96,6 +97,13 @@ async fn measure(flags: &Flags, database: &Database) -> Result<(), Fault> {
     let mut stdout = io::stdout().lock();
     for (title, table) in tables::all(&results) {
         writeln!(stdout, "{title}\n\n{table}")?;
+    }
+    if results.summaries().iter().any(|summary| summary.others.median > machine::CROWDED) {
+        writeln!(
+            stdout,
+            "The machine was not quiet: others used it just before the runs. The bystander's ratios say \
+             little then.\n"
+        )?;
     }
     if let Some(folder) = &flags.out {
         results.write(folder)?;

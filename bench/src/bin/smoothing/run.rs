@@ -5,6 +5,7 @@ use crate::{
     bystander::{Bystander, Sample},
     database::{Database, Rows},
     lanes::{Lane, Left, Setup, Stage},
+    machine,
     plan::Plan,
     record::{COLUMN, Record, Times, histogram},
 };
@@ -17,6 +18,8 @@ use std::{
 
 /// How long the bystander runs before the first arrival.
 const AHEAD: Duration = Duration::from_secs(1);
+/// How long it is looked at what others do on the machine.
+const LOOK: Duration = Duration::from_millis(500);
 /// The longest drain that is waited for.
 pub(crate) const LONGEST: Duration = Duration::from_secs(900);
 
@@ -54,6 +57,8 @@ pub(crate) struct Run {
     pub(crate) bystander: Times,
     /// How many of them there were, of those that were scheduled.
     pub(crate) bystander_done: f64,
+    /// The share of all processors that others used just before the run.
+    pub(crate) others: Option<f64>,
     #[serde(skip)]
     pub(crate) samples: Vec<Sample>,
     /// Written, failed, and waiting at the end, of each tenth of a second.
@@ -84,6 +89,7 @@ impl Rehearsed<'_> {
     /// Runs a lane.
     pub(crate) async fn run(&self, lane: Lane, round: usize, full: bool) -> Result<Run, Fault> {
         self.database.reset().await?;
+        let others = machine::busy(LOOK).await;
         let window = self.window.max(self.plan.ends());
         let bystander = Bystander::start(&self.database.url, self.bystander_rate, AHEAD + window)?;
         tokio::time::sleep(AHEAD).await;
@@ -101,12 +107,12 @@ impl Rehearsed<'_> {
         let lasted = start.elapsed();
         let samples = bystander.finish(start_time).await?;
         let rows = self.database.rows().await?;
-        let ended = Ended { lane, round, full, left, lasted, rows };
+        let ended = Ended { lane, round, full, left, lasted, rows, others };
         Ok(self.conclude(&ended, &record, samples))
     }
 
     fn conclude(&self, ended: &Ended, record: &Record, samples: Vec<Sample>) -> Run {
-        let &Ended { lane, round, full, left, lasted, rows } = ended;
+        let &Ended { lane, round, full, left, lasted, rows, others } = ended;
         let plan = &self.plan;
         let columns = columns(plan, record, lasted, lane);
         let drained = drained_at(plan, &columns);
@@ -143,6 +149,7 @@ impl Rehearsed<'_> {
             end_to_end: record.end_to_end_times(),
             bystander: Times::of(&bystander),
             bystander_done: samples.len() as f64 / (f64::from(self.bystander_rate) * watched),
+            others,
             samples,
             columns,
         }
@@ -157,6 +164,7 @@ struct Ended {
     left: Left,
     lasted: Duration,
     rows: Rows,
+    others: Option<f64>,
 }
 
 /// Arrivals that should be in the database, and are neither there nor in a queue. Where something

@@ -72,6 +72,8 @@ pub(crate) struct Summary {
     pub(crate) end_to_end: [Middle; 3],
     pub(crate) bystander: [Middle; 3],
     pub(crate) bystander_done: Middle,
+    /// The share of all processors that others used just before the runs.
+    pub(crate) others: Middle,
 }
 
 impl Summary {
@@ -113,6 +115,7 @@ impl Summary {
             end_to_end: times(&|run| run.end_to_end, &whole),
             bystander: times(&|run| run.bystander, &runs),
             bystander_done: middle(&|run| run.bystander_done),
+            others: middle(&|run| run.others.unwrap_or(f64::NAN)),
             errors,
         })
     }

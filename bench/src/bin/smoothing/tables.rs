@@ -120,7 +120,15 @@ fn speed(summaries: &[Summary]) -> Table {
 }
 
 fn bystander(summaries: &[Summary]) -> Table {
-    let mut table = Table::new(&["lane", "p50", "p95", "p99", "p95 of quiet", "transactions done"]);
+    let mut table = Table::new(&[
+        "lane",
+        "p50",
+        "p95",
+        "p99",
+        "p95 of quiet",
+        "transactions done",
+        "used by others before",
+    ]);
     let quiet = summaries.iter().find(|summary| summary.lane == Lane::Quiet);
     for summary in summaries {
         let times = summary.bystander.iter().map(Middle::to_string);
@@ -129,8 +137,9 @@ fn bystander(summaries: &[Summary]) -> Table {
             |quiet| format!("{:.2}", summary.bystander[1].median / quiet.bystander[1].median),
         );
         let done = format!("{:.0} %", summary.bystander_done.median * 100.0);
+        let others = format!("{:.0} %", summary.others.median * 100.0);
         let head = [summary.lane.title().to_owned()];
-        table.row(head.into_iter().chain(times).chain([ratio, done]));
+        table.row(head.into_iter().chain(times).chain([ratio, done, others]));
     }
     table
 }
