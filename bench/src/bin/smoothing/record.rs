@@ -133,6 +133,11 @@ impl Record {
         self.refused.iter().map(|column| column.load(Ordering::Relaxed)).sum()
     }
 
+    /// Also those of after the end of the run: clients may wait for longer than it lasts.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failed.iter().map(|column| column.load(Ordering::Relaxed)).sum()
+    }
+
     pub(crate) fn errors(&self) -> BTreeMap<String, u64> {
         lock(&self.errors).clone()
     }

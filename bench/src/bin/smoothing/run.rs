@@ -119,7 +119,7 @@ impl Rehearsed<'_> {
         let at_work = drained.unwrap_or(lasted.as_secs_f64());
         let by_then: u64 =
             columns.iter().filter(|c| c.at <= at_work).map(|column| column.written).sum();
-        let failed = record.failed_by_column(lasted).iter().sum();
+        let failed = record.failures();
         let told = record.done() - failed - record.refusals();
         // As long as the lane has something to do, and its clients.
         let watched = at_work.max(plan.ends().as_secs_f64()).min(self.window.as_secs_f64());
