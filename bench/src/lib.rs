@@ -16,6 +16,7 @@
 //! | `brokers` | what does each adapter cost beside a bare loop on its client? (feature `brokers`) |
 //! | `knee` | does an adaptive limit find PostgreSQL's knee, and what does it do in trouble? (feature `knee`) |
 //! | `smoothing` | what does a burst do to PostgreSQL, straight and through a queue? (feature `smoothing`) |
+//! | `telemetry` | what do metrics and traces cost? |
 //! | `peers` | what does the nearest rival cost? (feature `peers`) |
 
 pub mod allocations;

@@ -10,6 +10,7 @@
 //! brokers/*  the one place that knows which brokers there are
 //! handlers/* what a config can do with a message: http, command, sqlite, postgres, stdout
 //! matrix     what each broker does natively, what is emulated, what is refused
+//! telemetry  what [telemetry] asks for: metrics, traces, where they go
 //! status     the live line on a terminal; logging writes around it
 //! ```
 
@@ -32,6 +33,7 @@ mod matrix;
 mod output;
 mod pace;
 mod status;
+mod telemetry;
 mod terminal;
 
 use std::process::ExitCode;

@@ -72,14 +72,9 @@ impl Queue {
         AnySource::new(Unopened(self.adapter.capabilities()))
     }
 
-    /// What measures a worker of it.
-    ///
-    /// # Errors
-    /// When telemetry cannot be set up.
-    pub(crate) fn telemetry(&self) -> Result<Telemetry, CliError> {
-        let about = About::of(&self.adapter.capabilities(), &*self.name);
-        let built = Telemetry::builder(about).build();
-        built.map_err(|error| CliError::failed("cannot set up telemetry", error))
+    /// What measures a worker of it, to be built.
+    pub(crate) fn telemetry(&self) -> forebay_telemetry::Builder {
+        Telemetry::builder(About::of(&self.adapter.capabilities(), &*self.name))
     }
 
     /// How much is waiting.

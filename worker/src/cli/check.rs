@@ -9,6 +9,7 @@ use crate::{
     error::CliError,
     handlers::Handlers,
     output::{self, age},
+    telemetry,
 };
 use clap::Args;
 use forebay::{Backlog, Source};
@@ -82,10 +83,11 @@ impl Check {
             ("retry", retry(settings)),
             ("breaker", breaker(settings)),
             ("admin", admin(settings)),
+            ("telemetry", telemetry::describe(&settings.telemetry)?),
         ];
         let log = ("log", log(settings));
         for (name, what) in from.into_iter().chain(how).chain(then).chain([log]) {
-            output::line(format!("  {name:8} {what}"))?;
+            output::line(format!("  {name:9} {what}"))?;
         }
         Ok(())
     }

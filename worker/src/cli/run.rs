@@ -7,7 +7,7 @@ use crate::{
     config::{Config, HandlerConfig, Settings},
     error::CliError,
     handlers::Handlers,
-    logging, status, terminal,
+    logging, status, telemetry, terminal,
 };
 use clap::Args;
 use forebay::{AnySource, Invoke, Observer, Source, Worker};
@@ -59,8 +59,10 @@ pub(super) struct Running<'a> {
     queue: &'a Queue,
     /// The handler writes to standard output.
     prints: bool,
-    /// Where it is looked at meanwhile, and what it is measured by for that.
-    admin: Option<(Bound, Telemetry)>,
+    /// Where it is looked at meanwhile.
+    admin: Option<Bound>,
+    /// What it is measured and traced by, if anybody wants to see it.
+    telemetry: Option<Telemetry>,
 }
 
 impl<'a> Running<'a> {
@@ -75,15 +77,16 @@ impl<'a> Running<'a> {
         prints: bool,
     ) -> Result<Self, CliError> {
         let admin = match &settings.admin {
-            Some(config) => Some((Bound::to(config, &settings.lines).await?, queue.telemetry()?)),
+            Some(config) => Some(Bound::to(config, &settings.lines).await?),
             None => None,
         };
-        Ok(Self { settings, queue, prints, admin })
+        let telemetry = telemetry::prepare(settings, queue)?;
+        Ok(Self { settings, queue, prints, admin, telemetry })
     }
 
     /// What the worker is to be built with.
     pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {
-        self.admin.as_ref().map(|(_, telemetry)| telemetry.observer())
+        self.telemetry.as_ref().map(Telemetry::observer)
     }
 }
 
@@ -93,19 +96,30 @@ impl Start for Running<'_> {
         tracing::info!(worker = name, "taking messages");
         let control = worker.control();
         // Ends when this does: it answers throughout the drain.
-        let _served = self.admin.map(|(bound, telemetry)| {
+        let telemetry = self.telemetry;
+        if let Some(telemetry) = &telemetry {
             telemetry.watch(control.clone());
+        }
+        let _served = self.admin.zip(telemetry.clone()).map(|(bound, telemetry)| {
             let title = Title { name: name.to_owned(), source: self.settings.source.describe() };
             let (queue, control) = (self.queue.clone(), Some(control.clone()));
             let admin = Admin::new(bound.config(), title, queue, control, telemetry);
             admin::start(bound, admin, self.settings.scale.clone())
         });
+        // Where there is an admin port, its probe asks already.
+        let _asked = telemetry
+            .as_ref()
+            .filter(|_| self.settings.admin.is_none())
+            .map(|telemetry| telemetry::ask_backlog(telemetry, self.queue));
         let report =
             status::report(name, control.clone(), self.queue, status::is_live(self.prints));
         let ended = tokio::select! {
             ended = worker.run() => ended,
             never = report => match never {},
         };
+        if let Some(telemetry) = telemetry {
+            telemetry::finish(telemetry).await;
+        }
         terminal::show(None);
         let drained = ended.map_err(|error| CliError::failed("the worker stopped", error))?;
         let counts = control.status().counts;

@@ -48,8 +48,10 @@ impl Scale {
         let mut interrupted = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
         let bound = Bound::to(&admin, &lines).await?;
         let queue = source.find().await?;
-        let telemetry = queue.telemetry()?;
         let title = Title { name: source.queue().to_owned(), source: source.describe() };
+        let built = queue.telemetry().build();
+        let telemetry =
+            built.map_err(|error| CliError::failed("telemetry cannot be set up", error))?;
         let admin = Admin::new(bound.config(), title, queue, None, telemetry);
         let _served = admin::start(bound, admin, scale);
         tokio::select! {

@@ -4,7 +4,7 @@ use super::{
     Batch, Concurrency, Settings, admin,
     document::Document,
     error::ConfigError,
-    hints, log, read, retry, scale,
+    hints, log, read, retry, scale, telemetry,
     worker::{self, Usual},
 };
 use crate::brokers::{QueueConfig, RawQueue, WorkerHints};
@@ -48,6 +48,8 @@ struct RawBridge {
     admin: Option<admin::RawAdmin>,
     #[serde(default)]
     scale: scale::RawScale,
+    #[serde(default)]
+    telemetry: telemetry::RawTelemetry,
 }
 
 impl BridgeConfig {
@@ -95,6 +97,7 @@ impl BridgeConfig {
             log: raw.log.check(&document)?,
             admin: raw.admin.map(|admin| admin.check(&document)).transpose()?,
             scale: raw.scale.check(&document)?,
+            telemetry: raw.telemetry.check(&document)?,
             worker,
             lines: document.lines().clone(),
         };

@@ -18,6 +18,7 @@ mod handler;
 mod log;
 mod retry;
 mod scale;
+mod telemetry;
 mod values;
 mod worker;
 
@@ -35,6 +36,7 @@ pub(crate) use handler::{CommandConfig, HandlerConfig, HttpConfig, StdoutConfig,
 pub(crate) use handler::{PostgresConfig, Writes};
 pub(crate) use log::{LogConfig, LogFormat};
 pub(crate) use scale::{ScaleConfig, WorkersAt};
+pub(crate) use telemetry::{Endpoint, OtlpProtocol, TelemetryConfig};
 #[cfg_attr(
     not(all(feature = "embedded", feature = "kafka", feature = "rabbitmq", feature = "sqs")),
     allow(unused_imports, reason = "each broker needs its own")
@@ -76,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) admin: Option<AdminConfig>,
     /// How many workers there should be.
     pub(crate) scale: ScaleConfig,
+    /// Where metrics and traces go.
+    pub(crate) telemetry: TelemetryConfig,
     /// Where each key is, for what is refused when the broker is asked.
     pub(crate) lines: Arc<Lines>,
 }
@@ -96,6 +100,8 @@ struct RawConfig {
     admin: Option<admin::RawAdmin>,
     #[serde(default)]
     scale: scale::RawScale,
+    #[serde(default)]
+    telemetry: telemetry::RawTelemetry,
 }
 
 /// What a broker must know of the other tables.
@@ -157,6 +163,7 @@ impl Config {
             log: raw.log.check(&document)?,
             admin: raw.admin.map(|admin| admin.check(&document)).transpose()?,
             scale: raw.scale.check(&document)?,
+            telemetry: raw.telemetry.check(&document)?,
             worker,
             lines: document.lines().clone(),
         };

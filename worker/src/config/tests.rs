@@ -394,3 +394,38 @@ fn what_cannot_be_aimed_at_is_refused() {
     let workers: Vec<_> = workers.iter().map(|at| (&*at.host, at.port)).collect();
     assert_eq!(workers, [("workers", 9464), ("::1", 9464)]);
 }
+
+#[test]
+fn telemetry_is_checked_and_its_headers_are_not_shown() {
+    let error = parse_with("[telemetry]\nendpoint = 'localhost:4317'").unwrap_err();
+    assert_eq!(
+        error,
+        "conf/w.toml:6: telemetry.endpoint: it is no URL of http or https\n  \
+         help: \"http://localhost:4317\" for gRPC, \"http://localhost:4318\" for HTTP"
+    );
+    let error = parse_with("[telemetry]\nsample = 1.5").unwrap_err();
+    assert!(error.starts_with("conf/w.toml:6: telemetry.sample: it is 1.5"), "{error}");
+    assert!(parse_with("[telemetry]\nsample = nan").is_err());
+    let error = parse_with("[telemetry]\ninterval = '0s'").unwrap_err();
+    assert!(error.contains("telemetry.interval: metrics would be sent without end"), "{error}");
+    assert!(parse_with("[telemetry]\nservice = ''").unwrap_err().contains("it is empty"));
+    let error = parse_with("[telemetry]\nprotocol = 'gprc'").unwrap_err();
+    assert!(error.contains("did you mean `grpc`?"), "{error}");
+    for (wrong, why) in [
+        ("https://me:hush@host:4317", "a user or a password"),
+        ("http://host:4318/v1/traces", "the path of one signal"),
+        ("http://host:4318?key=hush", "it has a `?`"),
+    ] {
+        let error = parse_with(&format!("[telemetry]\nendpoint = '{wrong}'")).unwrap_err();
+        assert!(error.starts_with("conf/w.toml:6: telemetry.endpoint: it has"), "{error}");
+        assert!(error.contains(why) && !error.contains("hush"), "{error}");
+    }
+    for wrong in ["'two words' = 'hush'", "x-key = \"hush\\nhush\""] {
+        let error = parse_with(&format!("[telemetry.headers]\n{wrong}")).unwrap_err();
+        assert!(error.starts_with("conf/w.toml:6: telemetry.headers."), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+    let config = parse_with("[telemetry]\nheaders = { authorization = 'hush' }").unwrap();
+    let shown = format!("{:?}", config.settings.telemetry);
+    assert!(shown.contains("authorization") && !shown.contains("hush"), "{shown}");
+}

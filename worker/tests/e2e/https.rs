@@ -10,15 +10,27 @@ use tokio_rustls::rustls::{
 };
 
 /// An authority that nobody trusts unless told to.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.distinguished_name.push(DnType::CommonName, "the authority of a test");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Its own certificate, in PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for this name, and its key, in PEM.
+    pub(crate) fn certificate(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
     /// A server that says 200 to everything, with a certificate for this name.
@@ -48,7 +60,7 @@ fn a_server_is_trusted_whose_authority_the_config_names() {
     let authority = Authority::new();
     let server = authority.server("127.0.0.1");
     let bench = bench(&server, "ca_file = 'ca.pem'");
-    bench.write("ca.pem", &authority.0.pem());
+    bench.write("ca.pem", &authority.pem());
     bench.send(&["1", "2"]);
     bench.work_off();
     assert_eq!(bench.dead().len(), 0);
@@ -78,7 +90,7 @@ fn a_certificate_for_another_name_is_refused_whoever_signed_it() {
     let authority = Authority::new();
     let server = authority.server("elsewhere.example");
     let bench = bench(&server, "ca_file = 'ca.pem'");
-    bench.write("ca.pem", &authority.0.pem());
+    bench.write("ca.pem", &authority.pem());
     bench.send(&["1"]);
     bench.work_off();
     let death = bench.death_of("1");

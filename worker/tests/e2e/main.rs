@@ -28,4 +28,5 @@ mod run;
 mod scale;
 mod server;
 mod sqlite;
+mod telemetry;
 mod trouble;

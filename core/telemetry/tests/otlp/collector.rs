@@ -1,5 +1,5 @@
 //! An OTLP receiver on a loopback port, over gRPC and HTTP, made of the official protobuf crate: it
-//! keeps what it gets.
+//! keeps what it gets. The tests of the binary use it too.
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use opentelemetry_proto::tonic::{

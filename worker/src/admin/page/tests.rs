@@ -37,7 +37,7 @@ impl Bench {
             poll: Duration::from_secs(1),
         };
         let title = Title { name: "booker".into(), source: "a file".into() };
-        let telemetry = queue.telemetry().unwrap();
+        let telemetry = queue.telemetry().build().unwrap();
         let admin = Admin::new(&config, title, queue.clone(), None, telemetry);
         let bench = Self { router: router(admin.clone()), queue, admin, _folder: folder };
         bench.bury(dead).await;

@@ -7,7 +7,8 @@ use crate::{
     config::{HttpConfig, Meaning},
     handlers::Finding,
 };
-use forebay::{BatchHandler, BatchOutcome, Bytes, Failure, Handler, Job};
+use forebay::{BatchHandler, BatchOutcome, Bytes, Failure, Handler, Headers, Job};
+use forebay_telemetry::propagate::inject_current;
 use reqwest::{
     Client, Response,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -25,8 +26,8 @@ const MAX_ANSWER: usize = 4 << 20;
 /// What rustls says of a certificate that leads to nobody whom we trust.
 const NOT_TRUSTED: &str = "invalid peer certificate: UnknownIssuer";
 
-/// Message headers that are passed on: what the body is, and the trace that it belongs to.
-const PASSED_ON: [&str; 3] = ["content-type", "traceparent", "tracestate"];
+/// Headers that say which trace a request belongs to.
+const TRACE: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 
 /// Posts messages to a URL.
 #[derive(Clone)]
@@ -72,7 +73,9 @@ impl Http {
 
     /// Sends a batch; the outcome is about those of its messages that are JSON.
     async fn post_batch(&self, json: Vec<u8>, sent: usize) -> Result<Vec<Finding>, BatchOutcome> {
-        let response = match self.post(HeaderMap::new(), json.into()).await {
+        let mut headers = HeaderMap::new();
+        set_trace(&mut headers, None);
+        let response = match self.post(headers, json.into()).await {
             Ok(response) => response,
             Err(finding) => return Ok(vec![finding; sent]),
         };
@@ -148,12 +151,25 @@ fn headers_of(job: &Job<Bytes>) -> HeaderMap {
     if let Some(key) = job.key() {
         set("forebay-key", key);
     }
-    for name in PASSED_ON {
-        if let Some(value) = job.headers().get(name) {
-            set(name, value);
+    if let Some(value) = job.headers().get("content-type") {
+        set("content-type", value);
+    }
+    set_trace(&mut headers, Some(job.headers()));
+    headers
+}
+
+/// Says which trace a request belongs to. Where the worker traces, it is below the span of this call;
+/// else where the message says.
+fn set_trace(headers: &mut HeaderMap, message: Option<&Headers>) {
+    let mut current = Headers::new();
+    inject_current(&mut current);
+    let traced = current.get(TRACE[0]).is_some();
+    let Some(from) = traced.then_some(&current).or(message) else { return };
+    for name in TRACE {
+        if let Some(Ok(value)) = from.get(name).map(|value| HeaderValue::from_bytes(value)) {
+            headers.insert(HeaderName::from_static(name), value);
         }
     }
-    headers
 }
 
 /// A request without an answer: the message is not at fault.
