@@ -30,7 +30,7 @@ fn what_arrives_is_what_was_sent() {
     let more = ["--key-path", "$.c", "--id-path", "$.id", "{\"id\": \"o-7\", \"c\": \"x\"}"];
     bench.forebay(&[&args[..], &more[..]].concat()).ok();
     let plan = bench.forebay(&["check", "bridge.toml"]).ok();
-    assert!(plan.contains("sink     embedded: to.db, queue `b`"), "{plan}");
+    assert!(plan.contains("sink      embedded: to.db, queue `b`"), "{plan}");
     assert!(plan.contains("1 ready") && plan.contains("to.db is not there"), "{plan}");
     let bridge = bench.spawn(&["bridge", "bridge.toml"]);
     wait_until("it has arrived", || depth(&bench, "to.db", "b", "ready") == 1);

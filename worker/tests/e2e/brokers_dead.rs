@@ -64,7 +64,7 @@ fn from_sending_to_purging(broker: Broker) {
 
     // Nothing is made by looking.
     let plan = bench.forebay(&["check", "w.toml"]).ok();
-    assert!(plan.contains(&format!("source   {}: ", at.broker.name())), "{plan}");
+    assert!(plan.contains(&format!("source    {}: ", at.broker.name())), "{plan}");
     assert!(!plan.contains("guest:guest"), "a password is shown: {plan}");
     let missing = bench.forebay(&["depth", "--config", "w.toml"]).err(2);
     assert!(missing.contains(queue), "{missing}");
