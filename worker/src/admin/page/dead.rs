@@ -123,7 +123,7 @@ pub(super) async fn count(
     query: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let mut filter = read(query)?.filter()?;
-    let as_of = *filter.died_before.get_or_insert_with(SystemTime::now);
+    let as_of = *filter.died_before.get_or_insert_with(whole_moment);
     let (mut count, mut after, mut more) = (0, None, true);
     while more && count < COUNTED {
         let page = admin.queue().list(&filter, after.as_ref(), CHUNK).await?;
@@ -132,6 +132,12 @@ pub(super) async fn count(
         after = page.last().map(|letter| letter.id.clone());
     }
     Ok(Json(json!({"count": count, "more": more, "as_of_ms": millis(as_of)})))
+}
+
+/// The next whole millisecond: what has died by now died before it, also once the page has sent it back
+/// as a number of milliseconds.
+fn whole_moment() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis(SystemTime::now()) + 1)
 }
 
 /// What to redrive or purge: letters by their ids, or those that a filter means. `{}` as the filter
