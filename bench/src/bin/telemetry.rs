@@ -10,7 +10,12 @@
 use clap::{Parser, ValueEnum};
 use forebay::{Bytes, Failure, Handler, Job, Message, Raw, Worker, policy::Concurrency};
 use forebay_bench::{
-    callgrind, cost, cost::Cost, cost::Stopwatch, flavor::Flavor, progress, table::Table,
+    callgrind,
+    cost::{self, Cost},
+    flavor::Flavor,
+    loops::{AT_ONCE, until_settled},
+    progress,
+    table::Table,
 };
 use forebay_memory::{MemoryOptions, MemoryQueue};
 use forebay_telemetry::{About, Telemetry};
@@ -29,8 +34,6 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How many messages are handled at once.
-const AT_ONCE: u32 = 64;
 /// One trace in a hundred.
 const SAMPLED: f64 = 0.01;
 
@@ -129,28 +132,15 @@ async fn run(messages: u64, work: Duration, telemetry: Option<Telemetry>) -> Cos
     let done = Arc::new(Notify::new());
     let handler = Busy { left: AtomicU64::new(messages), done: done.clone(), work };
     let mut builder =
-        Worker::builder(queue.source()).decode(Raw).concurrency(Concurrency::fixed(AT_ONCE));
+        Worker::builder(queue.source()).decode(Raw).concurrency(Concurrency::fixed(AT_ONCE as u32));
     if let Some(telemetry) = &telemetry {
         builder = builder.observer(telemetry.observer());
     }
     let worker = builder.handler(handler).build().expect("the queue honours all of this");
-    let control = worker.control();
     if let Some(telemetry) = &telemetry {
-        telemetry.watch(control.clone());
+        telemetry.watch(worker.control());
     }
-    let start = Stopwatch::start();
-    tokio::spawn({
-        let control = control.clone();
-        async move {
-            done.notified().await;
-            control.drain();
-        }
-    });
-    let report = worker.run_until_drained().await;
-    let cost = start.each(messages);
-    assert!(report.is_ok_and(|report| report.abandoned == 0), "the worker left messages behind");
-    assert_eq!(control.status().counts.acked, messages, "every message is acknowledged");
-    cost
+    until_settled(worker, done, messages).await
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -102,7 +102,7 @@ fn no_op(messages: u64) -> (NoOp, Arc<Notify>) {
     (NoOp { left: AtomicU64::new(messages), done: done.clone() }, done)
 }
 
-/// Runs a worker until its handler has seen all messages, and all of them are settled.
+/// Runs a worker with as many calls at once as the loops by hand have.
 async fn run<S: Source, I: forebay::Invoke>(
     builder: forebay::Builder<S, (), (), I>,
     done: Arc<Notify>,
@@ -110,6 +110,18 @@ async fn run<S: Source, I: forebay::Invoke>(
 ) -> Cost {
     let concurrency = Concurrency::fixed(AT_ONCE as u32);
     let worker = builder.concurrency(concurrency).build().expect("the queue honours all of this");
+    until_settled(worker, done, messages).await
+}
+
+/// Runs a worker until its handler has seen all messages, as `done` tells, and all of them are settled.
+///
+/// # Panics
+/// When the worker leaves some of them behind.
+pub async fn until_settled<S: Source, I: forebay::Invoke>(
+    worker: Worker<S, I>,
+    done: Arc<Notify>,
+    messages: u64,
+) -> Cost {
     let control = worker.control();
     let start = Stopwatch::start();
     tokio::spawn({

@@ -7,6 +7,8 @@
 mod bare;
 mod forebay;
 
+pub use self::forebay::until_settled;
+
 use crate::{allocations, cost::Cost, flavor::Flavor};
 use bytes::Bytes;
 use std::{fmt, io};

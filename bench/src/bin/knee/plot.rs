@@ -1,14 +1,16 @@
 //! A run as a picture: the limit and what runs, and below what is done, with the trouble shaded.
 
-use forebay_bench::knee::{Fault, trouble::Trouble, watch::Timeline};
+use forebay_bench::{
+    knee::{Fault, trouble::Trouble, watch::Timeline},
+    style::{INK, LINES, text},
+};
 use plotters::{
     coord::Shift,
     prelude::{
-        ChartBuilder, Color, DrawingArea, IntoDrawingArea, IntoFont, LineSeries, PathElement,
-        RGBColor, Rectangle, SVGBackend, WHITE,
+        ChartBuilder, Color, DrawingArea, IntoDrawingArea, LineSeries, PathElement, RGBColor,
+        Rectangle, SVGBackend, WHITE,
     },
     series::AreaSeries,
-    style::TextStyle,
 };
 
 const SIZE: (u32, u32) = (900, 560);
@@ -22,10 +24,7 @@ const LIMIT: RGBColor = RGBColor(213, 94, 0);
 const RUNNING: RGBColor = RGBColor(86, 148, 200);
 const DONE: RGBColor = RGBColor(0, 130, 100);
 const OPEN: RGBColor = RGBColor(120, 80, 150);
-const INK: RGBColor = RGBColor(38, 42, 48);
-const LINES: RGBColor = RGBColor(228, 231, 235);
 const SHADE: RGBColor = RGBColor(246, 238, 214);
-const FONT: &str = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Points = Vec<(f64, f64)>;
@@ -46,7 +45,7 @@ pub(crate) fn draw(trouble: Trouble, rate: f64, timeline: &Timeline) -> Result<S
         root.fill(&WHITE)?;
         let (head, body) = root.split_vertically(HEADING);
         let title = format!("{trouble}, while {rate:.0} messages arrive per second");
-        head.draw_text(&title, &text(19.0), (20, 14))?;
+        head.draw_text(&title, &text(19.0, INK), (20, 14))?;
         let (upper, lower) = body.split_vertically(LOWER);
         let of = |value: fn(&forebay_bench::knee::watch::Sample) -> f64| -> Points {
             timeline.samples.iter().map(|sample| (sample.at, value(sample))).collect()
@@ -111,7 +110,7 @@ fn panel(area: &Area<'_>, timeline: &Timeline, unit: &str, curves: &[Curve]) -> 
         .light_line_style(WHITE.mix(0.0))
         .bold_line_style(LINES)
         .axis_style(LINES)
-        .label_style(text(13.0))
+        .label_style(text(13.0, INK))
         .x_desc("seconds")
         .y_desc(unit)
         .y_labels(5)
@@ -132,11 +131,7 @@ fn panel(area: &Area<'_>, timeline: &Timeline, unit: &str, curves: &[Curve]) -> 
         .configure_series_labels()
         .background_style(WHITE.mix(0.8))
         .border_style(LINES)
-        .label_font(text(13.0))
+        .label_font(text(13.0, INK))
         .draw()?;
     Ok(())
-}
-
-fn text(size: f64) -> TextStyle<'static> {
-    (FONT, size).into_font().color(&INK)
 }

@@ -1,6 +1,7 @@
 //! How a picture is drawn: panels one above the other on one axis of time.
 
 use crate::Fault;
+use forebay_bench::style::{INK, LINES, text};
 use plotters::{
     coord::{
         Shift,
@@ -10,9 +11,8 @@ use plotters::{
     },
     prelude::{
         AreaSeries, Cartesian2d, ChartBuilder, ChartContext, Color, DrawingArea, IntoDrawingArea,
-        IntoFont, LineSeries, RGBColor, Rectangle, SVGBackend, WHITE,
+        LineSeries, RGBColor, Rectangle, SVGBackend, WHITE,
     },
-    style::TextStyle,
 };
 
 const WIDTH: u32 = 1000;
@@ -20,13 +20,10 @@ const HEADING: u32 = 56;
 /// The height of a panel among others, and of one alone.
 const PANEL: u32 = 190;
 const ALONE: u32 = 400;
-const INK: RGBColor = RGBColor(38, 42, 48);
 const FAINT: RGBColor = RGBColor(110, 116, 124);
-const LINES: RGBColor = RGBColor(228, 231, 235);
 /// Behind the burst, and behind the shower of poison.
 const BANDS: [Option<RGBColor>; 3] =
     [Some(RGBColor(246, 243, 232)), None, Some(RGBColor(243, 236, 246))];
-const FONT: &str = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -184,8 +181,4 @@ fn legend(panel: &Panel, area: &Area<'_>) -> Result<(), Fault> {
 /// About how wide a text is: fonts are the viewer's own.
 fn estimate(text: &str, size: f64) -> i32 {
     (text.chars().count() as f64 * size * 0.52) as i32
-}
-
-fn text(size: f64, colour: RGBColor) -> TextStyle<'static> {
-    (FONT, size).into_font().color(&colour)
 }
