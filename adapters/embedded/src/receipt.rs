@@ -25,7 +25,7 @@ pub struct Receipt {
 }
 
 /// When a lease ends, as the file has it: where its row is to be found. All clones of a receipt share
-/// it, since extending the lease moves the row.
+/// it, since extending the lease moves the row. The writer alone looks at it.
 #[derive(Clone, Debug)]
 pub(crate) struct Expiry(Arc<AtomicI64>);
 
@@ -38,13 +38,7 @@ impl Expiry {
         self.0.load(Ordering::Acquire)
     }
 
-    /// To be set once the change is committed, by the writer alone.
     pub(crate) fn set(&self, at: i64) {
         self.0.store(at, Ordering::Release);
-    }
-
-    /// Whether it belongs to the same hand-out.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn settle_all(
             continue;
         }
         let mut leases: Vec<_> =
-            (rest..rest + plain).map(|at| (LeaseKey::of(tx, &batch[at].receipt), at)).collect();
+            (rest..rest + plain).map(|at| (LeaseKey::of(&batch[at].receipt), at)).collect();
         // Stable, so that of two on one hand-out the first stays the first.
         leases.sort_by_key(|(key, _)| *key);
         for row in leases.chunk_by(|(one, _), (next, _)| one.is_before(next)) {
@@ -56,9 +56,9 @@ struct LeaseKey {
 }
 
 impl LeaseKey {
-    fn of(tx: &Tx<'_>, receipt: &Receipt) -> Self {
+    fn of(receipt: &Receipt) -> Self {
         let Receipt { queue, deliveries, seq, .. } = *receipt;
-        Self { queue, expires: tx.expiry(receipt), deliveries, seq }
+        Self { queue, expires: receipt.expiry.get(), deliveries, seq }
     }
 
     /// Whether the other is the very next one, with no number between them.
@@ -88,7 +88,7 @@ pub(crate) fn settle(
     tx: &mut Tx<'_>,
     Settlement { receipt, message, verdict }: &Settlement<Receipt>,
 ) -> rusqlite::Result<bool> {
-    let lease = (receipt.queue, tx.expiry(receipt), receipt.seq, receipt.deliveries);
+    let lease = (receipt.queue, receipt.expiry.get(), receipt.seq, receipt.deliveries);
     if tx.execute(sql::END_LEASE, lease)? == 0 {
         return Ok(false);
     }
@@ -119,7 +119,7 @@ pub(crate) fn settle(
 /// Makes a lease end `by` from now. `false`: it is no longer ours.
 pub(crate) fn extend(tx: &mut Tx<'_>, receipt: &Receipt, by: Duration) -> rusqlite::Result<bool> {
     let Receipt { queue, seq, deliveries, .. } = *receipt;
-    let (before, expires) = (tx.expiry(receipt), time::later(tx.now, by));
+    let (before, expires) = (receipt.expiry.get(), time::later(tx.now, by));
     let extended = tx.execute(sql::EXTEND, (queue, before, seq, deliveries, expires))? == 1;
     if extended {
         tx.moved(receipt, expires);

@@ -1,9 +1,9 @@
 //! The transactions of a writer, one after the other; each is shared by all commands that were ready
 //! when it began.
 //!
-//! Commands note here what is to be told once it is committed (queues to wake, leases that moved), so
-//! that nothing is told that did not happen. Statements outlive their transaction: looking one up by
-//! its text costs as much as a quarter of running it.
+//! Commands note here what is to be told once it is committed (queues to wake), so that nothing is told
+//! that did not happen, and what is to be undone if it is not (leases that moved). Statements outlive
+//! their transaction: looking one up by its text costs as much as a quarter of running it.
 
 use crate::{Receipt, receipt::Expiry, sql, time};
 use rusqlite::{Connection, Params, Statement};
@@ -31,7 +31,7 @@ pub(crate) struct Tx<'a> {
     // Lists, since a transaction is about one queue, or a few.
     changes: Vec<(i64, Change)>,
     due: Vec<(i64, i64)>,
-    /// Leases that were extended, and until when.
+    /// Leases that were extended, and when they ended before.
     moved: Vec<(Expiry, i64)>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Tx<'a> {
         Self { conn, instant: Instant::now(), now: 0, statements, changes, due, moved }
     }
 
-    /// A transaction begins: what was noted in the one before is forgotten.
+    /// A transaction begins. Of one before it that was not committed nothing is left.
     pub(crate) fn begin(&mut self) {
         let instant = Instant::now();
         self.begin_at(instant, time::now());
@@ -51,7 +51,7 @@ impl<'a> Tx<'a> {
         (self.instant, self.now) = (instant, now);
         self.changes.clear();
         self.due.clear();
-        self.moved.clear();
+        self.moved.drain(..).rev().for_each(|(expiry, before)| expiry.set(before));
     }
 
     /// A statement, compiled at its first use.
@@ -93,15 +93,10 @@ impl<'a> Tx<'a> {
         Ok(first)
     }
 
-    /// When a lease ends, if it is still ours, as it is within this transaction.
-    pub(crate) fn expiry(&self, receipt: &Receipt) -> i64 {
-        let moved = self.moved.iter().rev().find(|(expiry, _)| expiry.is(&receipt.expiry));
-        moved.map_or_else(|| receipt.expiry.get(), |(_, at)| *at)
-    }
-
     /// A lease was extended.
     pub(crate) fn moved(&mut self, receipt: &Receipt, expires: i64) {
-        self.moved.push((receipt.expiry.clone(), expires));
+        self.moved.push((receipt.expiry.clone(), receipt.expiry.get()));
+        receipt.expiry.set(expires);
     }
 
     /// Writes the counters; to be committed then.
@@ -112,10 +107,9 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// It is committed: receipts learn where their leases are now. Gives the queues to wake and from
-    /// when.
+    /// It is committed: leases stay where they have moved. Gives the queues to wake and from when.
     pub(crate) fn committed(&mut self) -> &[(i64, i64)] {
-        self.moved.drain(..).for_each(|(expiry, at)| expiry.set(at));
+        self.moved.clear();
         &self.due
     }
 }
