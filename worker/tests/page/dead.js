@@ -12,7 +12,7 @@ export async function says_that_there_are_none({ open, until, check }) {
   for (const id of ["redrive-chosen", "purge-chosen", "redrive-all", "purge-all", "previous", "next"]) {
     check(await page.isDisabled(`#${id}`), `${id} offers nothing`);
   }
-  check(await page.textContent("#dead-count") === "0", "the count is 0");
+  await until("the count is 0", async () => await page.textContent("#dead-count") === "0");
 }
 
 /** Thirty letters in pages; some are looked for, one is read, and its payload stays text. */

@@ -21,10 +21,10 @@ export async function follows({ open, ask, until, check }) {
   await until("handling times are told", async () =>
     /\d/.test(await page.textContent("#card-handling .now")));
   await until("wait times are told", async () => /\d/.test(await page.textContent("#card-wait .now")));
-  check(/^\d+ \/ 4$/.test((await page.textContent("#card-concurrency .now")).trim()), "in flight and limit");
+  await until("in flight and limit", async () => /^\d+ \/ 4$/.test((await page.textContent("#card-concurrency .now")).trim()));
   await until("the advice has its reason", async () =>
     (await page.textContent("#card-workers .note")).length > 3 && /\d/.test(await page.textContent("#card-workers .now")));
-  check(/\d/.test(await page.textContent("#card-backlog .now")), "the backlog is told");
+  await until("the backlog is told", async () => /\d/.test(await page.textContent("#card-backlog .now")));
 }
 
 /** A chart is read out by keys alone, at the same time in all of them. */

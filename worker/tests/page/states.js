@@ -58,8 +58,9 @@ export async function tells_of_a_blown_fuse({ open, ask, until, check }) {
   const page = await open();
   await ask("send", JSON.stringify(Array.from({ length: 80 }, (_, n) => `die ${n}`)));
   await until("the fuse is told", async () => (await state(page)).startsWith("Fuse blown"));
-  const dead = Number(await page.textContent("#dead-count"));
-  check(dead > 0 && dead < 80, `and the rest is kept: ${dead} are dead`);
+  const dead = async () => Number(await page.textContent("#dead-count"));
+  await until("the dead are counted", async () => await dead() > 0);
+  check(await dead() < 80, `and the rest is kept: ${await dead()} are dead`);
 }
 
 /** SIGTERM: the page shows the drain, then the end. */
