@@ -39,7 +39,7 @@ const ROUND: u64 = 1024;
 #[command(about = "Measures Forebay beside RustStream 0.7.7, in interleaved runs")]
 struct Flags {
     /// Messages in each run.
-    #[arg(long, default_value_t = 300_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     messages: u64,
     /// How often each is run.
     #[arg(long, default_value_t = 15)]

@@ -19,7 +19,7 @@ use std::error::Error;
 #[command(about = "Measures how long a message takes, in interleaved runs")]
 struct Flags {
     /// Messages in each run.
-    #[arg(long, default_value_t = 300_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     messages: u64,
     /// How often each loop is run.
     #[arg(long, default_value_t = 15)]

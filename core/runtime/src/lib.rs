@@ -43,6 +43,7 @@
 
 mod backoff;
 mod batch;
+mod beside;
 mod builder;
 mod cancel;
 mod clock;

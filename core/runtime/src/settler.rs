@@ -14,16 +14,9 @@ use crate::{
     window::Window,
 };
 use forebay_contract::{Message, Scope, SettleError, Settlement, Source, Verdict};
-use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
-    task::coop::unconstrained,
     time::Instant,
 };
 
@@ -250,49 +243,6 @@ impl<S: Source> Settler<S> {
             biased;
             () = time_is_up(&mut self.give_up_at) => false,
             () = tokio::time::sleep(pause) => true,
-        }
-    }
-}
-
-/// A settler at work, wherever its pump is.
-///
-/// Both are one task: what the pump has just judged is still in the caches of the processor that
-/// settles it, and is back there when its slots are filled again. As two tasks on two threads they
-/// cost more, by processor time and by the clock.
-pub(crate) struct Beside {
-    run: Pin<Box<dyn Future<Output = usize> + Send>>,
-    /// How many verdicts could not be delivered, once it has ended.
-    ended: Option<usize>,
-}
-
-impl Beside {
-    pub(crate) fn new<S: Source>(settler: Settler<S>) -> Self {
-        // It has its turn after the pump, which uses up the task's budget when there is much to do.
-        Self { run: Box::pin(unconstrained(settler.run())), ended: None }
-    }
-
-    /// Goes on settling while `pump` runs.
-    pub(crate) async fn beside<T>(mut self, pump: impl Future<Output = T>) -> (T, Self) {
-        let mut pump = pin!(pump);
-        let ended = poll_fn(|context| {
-            let ended = pump.as_mut().poll(context);
-            if ended.is_pending()
-                && self.ended.is_none()
-                && let Poll::Ready(lost) = self.run.as_mut().poll(context)
-            {
-                self.ended = Some(lost);
-            }
-            ended
-        });
-        let ended = ended.await;
-        (ended, self)
-    }
-
-    /// Settles what is left, after the pump.
-    pub(crate) async fn rest(self) -> usize {
-        match self.ended {
-            Some(lost) => lost,
-            None => self.run.await,
         }
     }
 }

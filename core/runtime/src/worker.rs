@@ -2,11 +2,12 @@
 
 use crate::{
     Control, DrainReport, Gate, Invoke, RunError,
+    beside::Beside,
     control::{Request, Shared, WorkerPhase},
     keeper::{Keeper, keep},
     observe::Observed,
     pump::{Leavings, Parts, Pump, Settings, aside},
-    settler::{Beside, Settler},
+    settler::Settler,
     signals::Signals,
     window::Window,
 };

@@ -7,7 +7,7 @@ use std::{path::Path, time::Instant};
 const CREATE: &str = "
     PRAGMA journal_mode = wal;
     PRAGMA wal_autocheckpoint = 4096;
-    PRAGMA cache_size = -32768;
+    PRAGMA cache_size = -8192;
     CREATE TABLE message (seq INTEGER PRIMARY KEY, due INTEGER, lease INTEGER, payload BLOB);
     CREATE INDEX ready ON message (due) WHERE lease IS NULL;
     CREATE INDEX leased ON message (lease) WHERE lease IS NOT NULL;";

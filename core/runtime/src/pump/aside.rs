@@ -10,7 +10,7 @@
 //! A runtime with one thread has no other place to go, and a hog holds up everything there.
 
 use super::{Leavings, Pump};
-use crate::{Invoke, settler::Beside, worker::joined};
+use crate::{Invoke, beside::Beside, worker::joined};
 use forebay_contract::Source;
 use std::thread;
 use tokio::{

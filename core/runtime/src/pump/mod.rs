@@ -30,7 +30,7 @@ pub(crate) use intake::orders_in_lanes;
 use crate::{
     Cancellation, Invoke,
     backoff::Backoff,
-    clock,
+    beside, clock,
     control::{Request, Shared},
     gate::{Ended, Gate},
     invoke::Called,
@@ -54,10 +54,10 @@ use tokio::{
     time::Instant,
 };
 
-/// What a round that leaves more to start takes of a task's budget, which is 128: after four of them,
-/// others get their turn. Were it more, what is done would have left the caches before the settler
-/// comes to it, and before a message of the same key takes its place.
-const BUSY_ROUND: usize = 32;
+/// After how many rounds that leave more to start the settler has its turn. Were it more, what is done
+/// would have left the caches before the settler comes to it, and before a message of the same key
+/// takes its place.
+const BUSY_ROUNDS: u32 = 4;
 
 /// How often hung work is looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -151,6 +151,8 @@ pub(crate) struct Pump<S: Source, I> {
     signals: Vec<Ended>,
     settler: mpsc::UnboundedSender<Outbox<S::Receipt>>,
     empties: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
+    /// Rounds on end that left more to start, since the settler had its turn.
+    busy_rounds: u32,
 
     inbox: Vec<Delivery<S::Receipt>>,
     /// For the next call that has to be spawned; those that end at once leave it as it was.
@@ -231,6 +233,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             signals: Vec::new(),
             settler: parts.settler,
             empties: parts.empties,
+            busy_rounds: 0,
             inbox: Vec::new(),
             cancellation: Cancellation::default(),
             random: fastrand::Rng::new(),
@@ -307,8 +310,11 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             () = std::future::ready(()), if more => {}
             () = sleep_until(timer), if timer.is_some() => {}
         }
-        for _ in 0..if more { BUSY_ROUND } else { 1 } {
-            tokio::task::consume_budget().await;
+        tokio::task::consume_budget().await;
+        self.busy_rounds = if more { self.busy_rounds + 1 } else { 0 };
+        if self.busy_rounds == BUSY_ROUNDS {
+            self.busy_rounds = 0;
+            beside::turn().await;
         }
     }
 
