@@ -7,15 +7,16 @@
 //! They wake each other all the time: verdicts for the one, room in the window for the other. Would
 //! that wake their task, then tokio, to have it run again, would each time also wake a thread that
 //! might take it over, and that costs as much as twenty messages. So what wakes from within while the
-//! task runs is answered by another turn of both, a few times before others have theirs.
+//! task runs is answered by another turn, a few times before others have theirs. And a turn is for
+//! whom it was that was woken: an answer of the broker to the settler is nothing to the pump.
 //!
 //! ```text
-//!            poll                  both pend, nothing woke
-//!   IDLE -----------> RUNNING ---------------------------------> IDLE
-//!    | wake              | wake                ^
-//!    v                   v       next turn     |
-//!   WOKEN, and with it WOKEN ------------------+
-//!   the task             | after the last turn: the task is woken, to run again after others
+//!            poll                   all pend, none woke
+//!   idle -----------> running --------------------------------> idle
+//!    | wake            | wake                   ^
+//!    v                 v        next turn       |
+//!   woken, and with   woken --------------------+
+//!   it the task        | after the last turn: the task is woken, to run again after others
 //! ```
 
 use crate::settler::Settler;
@@ -37,25 +38,53 @@ use tokio::task::coop;
 const TURNS: usize = 16;
 const TURNS_FOR: Duration = Duration::from_micros(250);
 
-const IDLE: u8 = 0;
-const RUNNING: u8 = 1;
-const WOKEN: u8 = 2;
+/// Bits of what is to have a turn, and of the task being at it. None of them: idle.
+const PUMP: u8 = 1;
+const SETTLER: u8 = 2;
+const RUNNING: u8 = 4;
 
-/// What pump and settler are woken by.
+/// Who was woken, of a task that both share.
 #[derive(Debug, Default)]
-struct Within {
-    state: AtomicU8,
+struct Woken {
+    bits: AtomicU8,
     task: AtomicWaker,
 }
 
-impl Wake for Within {
+impl Woken {
+    fn waker(self: &Arc<Self>, who: u8) -> Waker {
+        Waker::from(Arc::new(By { woken: self.clone(), who }))
+    }
+
+    /// Whose turn it is; the task is at it.
+    fn take(&self) -> u8 {
+        self.bits.swap(RUNNING, Ordering::AcqRel) & !RUNNING
+    }
+
+    /// Whether the pump has just woken the settler.
+    fn take_settler(&self) -> bool {
+        self.bits.fetch_and(!SETTLER, Ordering::AcqRel) & SETTLER != 0
+    }
+
+    /// Ends the task's run, unless somebody was woken.
+    fn rest(&self) -> bool {
+        self.bits.compare_exchange(RUNNING, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// What one of them is woken by.
+struct By {
+    woken: Arc<Woken>,
+    who: u8,
+}
+
+impl Wake for By {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.swap(WOKEN, Ordering::AcqRel) == IDLE {
-            self.task.wake();
+        if self.woken.bits.fetch_or(self.who, Ordering::AcqRel) == 0 {
+            self.woken.task.wake();
         }
     }
 }
@@ -76,34 +105,36 @@ impl Beside {
     /// Goes on settling while `pump` runs.
     pub(crate) async fn beside<T>(mut self, pump: impl Future<Output = T>) -> (T, Self) {
         let mut pump = pin!(pump);
-        let within = Arc::new(Within::default());
-        let waker = Waker::from(within.clone());
+        let woken = Arc::new(Woken::default());
+        let (wakes_pump, wakes_settler) = (woken.waker(PUMP), woken.waker(SETTLER));
+        // Neither has waited for anything yet.
+        woken.bits.store(PUMP | SETTLER, Ordering::Release);
         let ended = poll_fn(|context| {
-            within.task.register(context.waker());
-            let mut inner = Context::from_waker(&waker);
+            woken.task.register(context.waker());
             let begun = Instant::now();
             for _ in 0..TURNS {
-                within.state.store(RUNNING, Ordering::Release);
-                let ended = pump.as_mut().poll(&mut inner);
-                if ended.is_ready() {
-                    return ended;
+                let turns = woken.take();
+                if turns & PUMP != 0 {
+                    let ended = pump.as_mut().poll(&mut Context::from_waker(&wakes_pump));
+                    if ended.is_ready() {
+                        return ended;
+                    }
                 }
-                if self.ended.is_none()
-                    && let Poll::Ready(lost) = self.run.as_mut().poll(&mut inner)
+                if (turns & SETTLER != 0 || woken.take_settler())
+                    && self.ended.is_none()
+                    && let Poll::Ready(lost) =
+                        self.run.as_mut().poll(&mut Context::from_waker(&wakes_settler))
                 {
                     self.ended = Some(lost);
                 }
-                let is_idle = within
-                    .state
-                    .compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire)
-                    .is_ok();
-                if is_idle {
+                if woken.rest() {
                     return Poll::Pending;
                 }
                 if begun.elapsed() >= TURNS_FOR || !coop::has_budget_remaining() {
                     break;
                 }
             }
+            woken.bits.fetch_and(!RUNNING, Ordering::AcqRel);
             context.waker().wake_by_ref();
             Poll::Pending
         });
@@ -142,9 +173,9 @@ mod tests {
 
     /// Counts how often it is woken, as the task of both would be.
     #[derive(Default)]
-    struct Woken(AtomicUsize);
+    struct Task(AtomicUsize);
 
-    impl Wake for Woken {
+    impl Wake for Task {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -170,15 +201,15 @@ mod tests {
             verdict.notify_one();
             room.notified().await;
         };
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(task.clone());
         let mut both = pin!(settling(settler).beside(pump));
         let Poll::Ready(((), settling)) = both.as_mut().poll(&mut Context::from_waker(&waker))
         else {
             panic!("they go on without their task");
         };
         assert_eq!(settling.ended, Some(7));
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert_eq!(task.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -192,19 +223,19 @@ mod tests {
             }
             outside.notified().await;
         };
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(task.clone());
         let mut context = Context::from_waker(&waker);
         let mut both = pin!(settling(std::future::pending()).beside(pump));
         let mut wakes = 0;
-        while polls.load(Ordering::Relaxed) < TURNS || wakes < woken.0.load(Ordering::Relaxed) {
-            wakes = woken.0.load(Ordering::Relaxed);
+        while polls.load(Ordering::Relaxed) < TURNS || wakes < task.0.load(Ordering::Relaxed) {
+            wakes = task.0.load(Ordering::Relaxed);
             assert!(both.as_mut().poll(&mut context).is_pending());
         }
         assert!(wakes > 0, "a pump that is never done is put off");
-        let waits = woken.0.load(Ordering::Relaxed);
+        let waits = task.0.load(Ordering::Relaxed);
         outside.notify_one();
-        assert_eq!(woken.0.load(Ordering::Relaxed), waits + 1, "a wake from outside arrives");
+        assert_eq!(task.0.load(Ordering::Relaxed), waits + 1, "a wake from outside arrives");
         assert!(both.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -39,6 +39,8 @@ use std::{
 pub(crate) struct Spans {
     tracer: SdkTracer,
     about: About,
+    /// What each message's span is called, sampled or not.
+    process: String,
     /// The spans of the messages in hand that are sampled, by hand-out: parents of what settles them.
     sampled: Mutex<HashMap<u64, SpanContext>>,
     /// How many these are: mostly none, and then nobody needs the lock.
@@ -48,13 +50,14 @@ pub(crate) struct Spans {
 impl Spans {
     pub(crate) fn new(provider: &SdkTracerProvider, about: About) -> Self {
         let tracer = provider.tracer("forebay");
-        Self { tracer, about, sampled: Mutex::default(), count: AtomicUsize::new(0) }
+        let process = name("process", &about);
+        Self { tracer, about, process, sampled: Mutex::default(), count: AtomicUsize::new(0) }
     }
 
     pub(crate) fn received(&self, messages: &[InHand<'_>], waited: Duration) {
         let builder = self
             .tracer
-            .span_builder(self.name("receive"))
+            .span_builder(name("receive", &self.about))
             .with_kind(SpanKind::Client)
             .with_start_time(before(waited));
         let mut span = builder.start_with_context(&self.tracer, &Context::new());
@@ -74,7 +77,7 @@ impl Spans {
             [one] => extract(&one.message.headers),
             _ => Context::new(),
         };
-        let builder = self.tracer.span_builder(self.name("process")).with_kind(SpanKind::Consumer);
+        let builder = self.tracer.span_builder(self.process.clone()).with_kind(SpanKind::Consumer);
         let mut span = builder.start_with_context(&self.tracer, &parent);
         if span.is_recording() {
             self.describe(&mut span, messages);
@@ -122,7 +125,7 @@ impl Spans {
         let verdict = verdict_name(settling.verdict);
         let builder = self
             .tracer
-            .span_builder(self.name(verdict))
+            .span_builder(name(verdict, &self.about))
             .with_kind(SpanKind::Client)
             .with_start_time(before(took));
         let parent = Context::new().with_remote_span_context(context);
@@ -155,7 +158,7 @@ impl Spans {
         operation: &'static str,
         links: &[SpanContext],
     ) -> Context {
-        let builder = self.tracer.span_builder(self.name(operation)).with_kind(kind);
+        let builder = self.tracer.span_builder(name(operation, &self.about)).with_kind(kind);
         let mut span = builder.start_with_context(&self.tracer, outer);
         if span.is_recording() {
             span.set_attributes(self.attributes(operation, operation));
@@ -164,10 +167,6 @@ impl Spans {
             }
         }
         outer.with_span(span)
-    }
-
-    fn name(&self, operation: &str) -> String {
-        format!("{operation} {}", self.about.destination())
     }
 
     fn attributes(&self, operation: &'static str, kind: &'static str) -> Vec<KeyValue> {
@@ -207,6 +206,10 @@ impl ObservedCall for Process {
 pub(crate) fn count_of(messages: usize) -> KeyValue {
     let messages = i64::try_from(messages).unwrap_or(i64::MAX);
     KeyValue::new("messaging.batch.message_count", messages)
+}
+
+fn name(operation: &str, about: &About) -> String {
+    format!("{operation} {}", about.destination())
 }
 
 fn before(took: Duration) -> SystemTime {

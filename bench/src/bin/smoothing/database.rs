@@ -17,7 +17,7 @@ pub(crate) const INSERT: &str =
 pub(crate) const TYPES: [Type; 4] = [Type::INT8, Type::INT4, Type::INT4, Type::TEXT];
 
 /// How long the server may take to be rid of a lane's connections.
-const GOODBYE: Duration = Duration::from_secs(60);
+const GOODBYE: Duration = Duration::from_secs(300);
 
 const TABLE: &str = "
     CREATE TABLE orders (

@@ -12,7 +12,7 @@
 use super::{Leavings, Pump};
 use crate::{Invoke, beside::Beside, worker::joined};
 use forebay_contract::Source;
-use std::thread;
+use std::{thread, time::Duration};
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     sync::oneshot,
@@ -46,7 +46,20 @@ impl Place {
             Self::Aside => !hogs_about,
         }
     }
+
+    /// Lets the reports of handlers in tasks gather, where that holds up nothing else: on a thread of
+    /// its own. Each would wake that thread, else, and take a processor from the handlers for as long.
+    pub(super) fn gather(self, at_work: usize) {
+        if self == Self::Aside && at_work >= PLENTY {
+            thread::sleep(GATHER);
+        }
+    }
 }
+
+/// With so many handlers at work in tasks, none of the threads that run them wants for more soon.
+const PLENTY: usize = 16;
+/// For how long their reports gather, then.
+const GATHER: Duration = Duration::from_micros(50);
 
 /// How a run of the pump ends.
 pub(crate) enum Run<P> {

@@ -253,6 +253,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     /// Runs until the drain is over, or the pump is to go on elsewhere.
     pub(crate) async fn run(mut self) -> Run<Self> {
         loop {
+            self.place.gather(self.running.len());
             while let Ok(finished) = self.finished.try_recv() {
                 self.finish_task(finished);
             }
