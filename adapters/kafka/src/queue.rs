@@ -67,6 +67,12 @@ impl KafkaQueue {
         Ok(asking(inner.options.request_timeout, move || backlog::of_queue(&inner)).await?)
     }
 
+    /// The consumer group of its sources.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.0.options.group
+    }
+
     /// What a source of it can do.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {

@@ -222,6 +222,10 @@ impl Adapter for KafkaQueue {
         Self::capabilities(self).clone()
     }
 
+    fn group(&self) -> Option<&str> {
+        Some(Self::group(self))
+    }
+
     fn backlog(&self) -> Boxed<'_, Result<Backlog, BoxError>> {
         Box::pin(async { Ok(Self::backlog(self).await?) })
     }

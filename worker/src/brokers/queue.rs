@@ -20,6 +20,11 @@ pub(crate) trait Adapter: Send + Sync + 'static {
     /// What a source of it can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// The consumer group that its sources share it out in, where there is such a thing.
+    fn group(&self) -> Option<&str> {
+        None
+    }
+
     /// What is in the queue, without being one of its workers.
     fn backlog(&self) -> Boxed<'_, Result<Backlog, BoxError>>;
 }
@@ -74,7 +79,11 @@ impl Queue {
 
     /// What measures a worker of it, to be built.
     pub(crate) fn telemetry(&self) -> forebay_telemetry::Builder {
-        Telemetry::builder(About::of(&self.adapter.capabilities(), &*self.name))
+        let about = About::of(&self.adapter.capabilities(), &*self.name);
+        Telemetry::builder(match self.adapter.group() {
+            Some(group) => about.group(group),
+            None => about,
+        })
     }
 
     /// How much is waiting.

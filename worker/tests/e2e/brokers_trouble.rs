@@ -8,7 +8,10 @@ use crate::{
     trouble::soon,
 };
 use forebay_conformance::proxy::FaultProxy;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::{
+    env,
+    net::{SocketAddr, ToSocketAddrs},
+};
 
 /// A worker whose broker is behind the proxy, at work.
 fn behind(proxy: &FaultProxy, broker: Broker, host: &str) -> (Bench, Worker, Port) {
@@ -76,4 +79,14 @@ fn sqs_that_goes_is_missed() {
     let address = Broker::Sqs.address();
     let proxy = FaultProxy::start(resolved(host(&address))).unwrap();
     a_broker_that_goes_is_missed(&proxy, Broker::Sqs, host(&address));
+}
+
+#[test]
+fn kafka_that_goes_is_missed() {
+    // A broker of Kafka tells its clients where to come back to, which is the proxy's one port.
+    let at = |name: &str, usual: &str| env::var(name).unwrap_or_else(|_| usual.to_owned());
+    let listen = resolved(&at("FOREBAY_TEST_KAFKA_PROXY", "127.0.0.1:29096"));
+    let upstream = resolved(&at("FOREBAY_TEST_KAFKA_BEHIND", "127.0.0.1:29095"));
+    let proxy = FaultProxy::start_on(listen, upstream).expect("the proxy's port is free");
+    a_broker_that_goes_is_missed(&proxy, Broker::Kafka, &Broker::Kafka.address());
 }

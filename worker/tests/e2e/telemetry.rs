@@ -8,6 +8,7 @@ mod collector;
 use crate::{
     asking::Port,
     bench::{Bench, wait_until},
+    brokers_at::{Broker, fresh},
     https::Authority,
     server::Server,
 };
@@ -200,6 +201,25 @@ fn grpc_speaks_tls_to_whom_the_system_trusts() {
 
     let worker = bench.run();
     wait_until("it is not trusted", || bench.read("run.err").contains("cannot send metrics"));
+    assert_eq!(worker.stop().code, Some(0));
+}
+
+#[test]
+fn kafkas_consumer_group_is_named() {
+    let (bench, topic) = (Bench::new(), fresh("group"));
+    let keys = Broker::Kafka.keys(&topic);
+    let rest = "[handler.stdout]\n[admin]\nlisten = '127.0.0.1:0'\n";
+    bench.write("w.toml", &format!("[source.kafka]\n{keys}group = 'keepers-{topic}'\n{rest}"));
+    bench.send(&["1"]);
+    let worker = bench.run();
+    let port = Port::of(&bench, "run.err");
+    let labels = [
+        format!("messaging_consumer_group_name=\"keepers-{topic}\""),
+        format!("messaging_destination_name=\"{topic}\""),
+    ];
+    let labels = labels.each_ref().map(String::as_str);
+    let consumed = || sum(&port, "messaging_client_consumed_messages_total", &labels);
+    wait_until("it is counted for its group", || consumed() >= 1.0);
     assert_eq!(worker.stop().code, Some(0));
 }
 
