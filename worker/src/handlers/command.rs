@@ -11,7 +11,7 @@ mod child;
 
 use crate::{
     config::{CommandConfig, Meaning},
-    handlers::Finding,
+    handlers::{Finding, trace},
 };
 use child::{Group, Tail};
 use forebay::{Bytes, Failure, Handler, Job};
@@ -73,6 +73,10 @@ impl RunCommand {
 
     fn spawn(&self, job: &Job<Bytes>, stdin: File) -> io::Result<Child> {
         let mut command = Command::new(&self.program);
+        // The worker itself may have been started within a trace, which is not the message's.
+        for name in trace::NAMES {
+            command.env_remove(name.to_ascii_uppercase());
+        }
         command
             .args(&self.config.args)
             .envs(&self.config.env)
@@ -86,6 +90,12 @@ impl RunCommand {
             Some(key) => command.env("FOREBAY_KEY", OsStr::from_bytes(key)),
             None => command.env_remove("FOREBAY_KEY"),
         };
+        for (name, value) in trace::context(Some(job.headers())) {
+            // No environment can hold a NUL, and a trace is no reason to refuse a message.
+            if !value.contains(&0) {
+                command.env(name.to_ascii_uppercase(), OsStr::from_bytes(&value));
+            }
+        }
         command.spawn()
     }
 

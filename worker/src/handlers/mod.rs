@@ -10,6 +10,7 @@ pub(crate) mod postgres;
 #[cfg(feature = "embedded")]
 pub(crate) mod sqlite;
 pub(crate) mod stdout;
+mod trace;
 
 use crate::{
     config::{HandlerConfig, Meaning, Settings},

@@ -1,6 +1,6 @@
 //! `[handler.command]` with real programs.
 
-use crate::bench::{Bench, wait_until_gone};
+use crate::bench::{Bench, wait_until, wait_until_gone};
 
 /// A config in which `$$` is a plain dollar sign.
 fn sh(script: &str, more: &str) -> String {
@@ -18,6 +18,23 @@ fn the_payload_is_on_standard_input_and_the_rest_in_the_environment() {
     bench.forebay(&[&args[..], &["{\"id\": \"o-1\"}"]].concat()).ok();
     bench.work_off();
     assert_eq!(bench.read("got"), "{\"id\": \"o-1\"} o-1 k 1 hunter2\n");
+}
+
+#[test]
+fn the_trace_goes_on_into_the_program() {
+    let bench = Bench::with_handler(&sh("echo \"$TRACEPARENT $BAGGAGE\" >> got", ""));
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let header = format!("traceparent={parent}");
+    let headers = ["--header", &header, "--header", "baggage=tenant=blue"];
+    bench.forebay(&[&["send", "--config", "w.toml"][..], &headers, &["1"]].concat()).ok();
+    bench.send(&["2"]);
+    let worker = bench.run_with(&[("TRACEPARENT", "the worker's own")]);
+    wait_until("both are done", || bench.read("got").lines().count() == 2);
+    assert_eq!(worker.stop().code, Some(0));
+    let got = bench.read("got");
+    let mut got: Vec<&str> = got.lines().collect();
+    got.sort_unstable();
+    assert_eq!(got, [" ".to_owned(), format!("{parent} tenant=blue")]);
 }
 
 #[test]

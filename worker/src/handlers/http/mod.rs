@@ -5,10 +5,9 @@ mod batch;
 
 use crate::{
     config::{HttpConfig, Meaning},
-    handlers::Finding,
+    handlers::{Finding, trace},
 };
 use forebay::{BatchHandler, BatchOutcome, Bytes, Failure, Handler, Headers, Job};
-use forebay_telemetry::propagate::inject_current;
 use reqwest::{
     Client, Response,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -25,9 +24,6 @@ const MAX_ANSWER: usize = 4 << 20;
 
 /// What rustls says of a certificate that leads to nobody whom we trust.
 const NOT_TRUSTED: &str = "invalid peer certificate: UnknownIssuer";
-
-/// Headers that say which trace a request belongs to.
-const TRACE: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 
 /// Posts messages to a URL.
 #[derive(Clone)]
@@ -158,15 +154,10 @@ fn headers_of(job: &Job<Bytes>) -> HeaderMap {
     headers
 }
 
-/// Says which trace a request belongs to. Where the worker traces, it is below the span of this call;
-/// else where the message says.
+/// Says which trace a request belongs to.
 fn set_trace(headers: &mut HeaderMap, message: Option<&Headers>) {
-    let mut current = Headers::new();
-    inject_current(&mut current);
-    let traced = current.get(TRACE[0]).is_some();
-    let Some(from) = traced.then_some(&current).or(message) else { return };
-    for name in TRACE {
-        if let Some(Ok(value)) = from.get(name).map(|value| HeaderValue::from_bytes(value)) {
+    for (name, value) in trace::context(message) {
+        if let Ok(value) = HeaderValue::from_bytes(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
