@@ -10,7 +10,8 @@ pgbouncer_fetch() { :; }
 
 pgbouncer_start() {
   local dir
-  dir=$(dir_of pgbouncer)
+  dir=$(postgres_home pgbouncer)
+  mkdir -p "$dir"
   echo '"postgres" ""' >"$dir/users.txt"
   cat >"$dir/pgbouncer.ini" <<CONF
 [databases]

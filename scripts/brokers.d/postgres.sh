@@ -15,6 +15,30 @@ postgres_bin() { compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1; }
 AS_POSTGRES=()
 ((EUID != 0)) || AS_POSTGRES=(setpriv --reuid=postgres --regid=postgres --init-groups --)
 
+# postgres_home NAME: where its data lies: beside its log, unless root's checkout is in a folder that the user
+# `postgres` may not enter, such as /root.
+postgres_home() {
+  local home
+  home=$(dir_of "$1")
+  if ((EUID == 0)) && ! others_may_enter "$home"; then
+    home=/var/tmp/forebay-$(cksum <<<"$RUN" | cut -d' ' -f1)
+    mkdir -p "$home"
+    # Anybody may make a folder there.
+    [[ -O $home ]] || die "$home belongs to somebody else; set FOREBAY_BROKERS_DIR to a folder that others may enter"
+    home+=/$1
+  fi
+  printf '%s\n' "$home"
+}
+
+# others_may_enter FOLDER
+others_may_enter() {
+  local folder=$1
+  while [[ $folder != / ]]; do
+    [[ $(stat -c %A "$folder") == *[xt] ]] || return 1
+    folder=$(dirname "$folder")
+  done
+}
+
 # give_to_postgres FOLDER
 give_to_postgres() {
   mkdir -p "$1"
@@ -27,7 +51,7 @@ give_to_postgres() {
 
 postgres_start() {
   local data bin
-  data=$(dir_of postgres)/data
+  data=$(postgres_home postgres)/data
   bin=$(postgres_bin)
   give_to_postgres "$data"
   if [[ ! -s $data/PG_VERSION ]]; then
