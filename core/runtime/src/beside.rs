@@ -7,8 +7,8 @@
 //! They wake each other all the time: verdicts for the one, room in the window for the other. Would
 //! that wake their task, then tokio, to have it run again, would each time also wake a thread that
 //! might take it over, and that costs as much as twenty messages. So what wakes from within while the
-//! task runs is answered by another turn, a few times before others have theirs. And a turn is for
-//! whom it was that was woken: an answer of the broker to the settler is nothing to the pump.
+//! task runs is answered by another turn, a few times before others have theirs. And only the one that
+//! was woken has a turn: an answer of the broker to the settler is nothing to the pump.
 //!
 //! ```text
 //!            poll                   all pend, none woke
@@ -237,5 +237,28 @@ mod tests {
         outside.notify_one();
         assert_eq!(task.0.load(Ordering::Relaxed), waits + 1, "a wake from outside arrives");
         assert!(both.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_wake_from_another_thread_is_lost() {
+        // Each of them waits for a thread's answer to what it has just asked.
+        async fn asks() -> usize {
+            let (ask, asked) = std::sync::mpsc::channel();
+            let (answer, mut answers) = tokio::sync::mpsc::unbounded_channel();
+            let echo = std::thread::spawn(move || asked.iter().try_for_each(|n| answer.send(n)));
+            for n in 0..10_000 {
+                ask.send(n).unwrap();
+                assert_eq!(answers.recv().await, Some(n));
+            }
+            drop(ask);
+            echo.join().unwrap().unwrap();
+            0
+        }
+        let both = async {
+            let (_, settling) = settling(asks()).beside(asks()).await;
+            settling.rest().await
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), tokio::spawn(both)).await;
+        assert_eq!(ended.expect("a wake is lost").unwrap(), 0);
     }
 }
