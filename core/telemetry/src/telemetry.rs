@@ -73,6 +73,7 @@ struct Inner {
     recorder: Arc<Recorder>,
     latencies: Arc<Latencies>,
     watched: Arc<Watched>,
+    exports: Arc<Exports>,
     registry: Registry,
     /// Holds what collects; its end is that of all instruments.
     meters: SdkMeterProvider,
@@ -111,6 +112,13 @@ impl Telemetry {
     /// intervals: whoever holds the queue asks it.
     pub fn set_backlog(&self, backlog: impl Into<Option<Backlog>>) {
         self.0.watched.set_backlog(backlog.into());
+    }
+
+    /// The signals (`metrics`, `traces`) that could not be sent by OTLP the last time that was tried. Jobs
+    /// go on all the same; nothing is said of what is not sent at all.
+    #[must_use]
+    pub fn unsent(&self) -> Vec<&'static str> {
+        self.0.exports.unsent()
     }
 
     /// How long messages wait and take, in the last minute.
@@ -210,6 +218,7 @@ impl Builder {
             recorder,
             latencies,
             watched,
+            exports,
             registry,
             meters,
             tracers,

@@ -16,7 +16,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -33,28 +33,13 @@ fn count(results: &Results, n: usize, sent: bool) {
 }
 
 /// Says once that an exporter is in trouble, and once that it is out of it.
-#[derive(Debug)]
-struct Teller {
-    what: &'static str,
-    troubled: AtomicBool,
-}
-
-impl Teller {
-    fn new(what: &'static str) -> Self {
-        Self { what, troubled: AtomicBool::new(false) }
-    }
-
-    fn hears(&self, result: &OTelSdkResult) {
-        let what = self.what;
-        match result {
-            Err(error) if !self.troubled.swap(true, Ordering::Relaxed) => {
-                tracing::warn!("cannot send {what} by OTLP, and goes on trying: {error}");
-            }
-            Ok(()) if self.troubled.swap(false, Ordering::Relaxed) => {
-                tracing::info!("{what} are sent by OTLP again");
-            }
-            _ => {}
+fn tell(what: &str, results: &Results, result: &OTelSdkResult) {
+    match (result, results.failing.swap(result.is_err(), Ordering::Relaxed)) {
+        (Err(error), false) => {
+            tracing::warn!("cannot send {what} by OTLP, and goes on trying: {error}");
         }
+        (Ok(()), true) => tracing::info!("{what} are sent by OTLP again"),
+        _ => {}
     }
 }
 
@@ -64,12 +49,12 @@ pub(crate) struct Counted<E> {
     exporter: E,
     exports: Arc<Exports>,
     waiting: Waiting,
-    teller: Teller,
+    what: &'static str,
 }
 
 impl<E> Counted<E> {
     pub(crate) fn new(what: &'static str, exporter: E, exports: Arc<Exports>) -> Self {
-        Self { exporter, exports, waiting: Waiting::default(), teller: Teller::new(what) }
+        Self { exporter, exports, waiting: Waiting::default(), what }
     }
 }
 
@@ -80,7 +65,7 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
         let result = self.exporter.export(batch).await;
         count(&self.exports.spans, spans, result.is_ok());
         count(&self.exports.span_batches, 1, result.is_ok());
-        self.teller.hears(&result);
+        tell(self.what, &self.exports.span_batches, &result);
         result
     }
 
@@ -101,7 +86,7 @@ impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.exporter.export(metrics).await;
         count(&self.exports.metrics, 1, result.is_ok());
-        self.teller.hears(&result);
+        tell(self.what, &self.exports.metrics, &result);
         result
     }
 

@@ -4,7 +4,7 @@
 //! | | says no when | does not say no when |
 //! |---|---|---|
 //! | live | the worker's loop is stuck, or it has ended: a restart would help | the broker or the database is away: a restart would not help |
-//! | ready | the broker cannot be worked with, or the worker drains | it is paused, its breaker is open or its fuse has blown: it says so, and is as it should be |
+//! | ready | the broker cannot be worked with, or the worker drains | it is paused, its breaker is open, its fuse has blown, or its telemetry is not sent: it says so, and is as it should be |
 //!
 //! Both are open to anyone: a kubelet has no token. They say nothing that is a secret.
 
@@ -43,6 +43,9 @@ async fn ready(State(admin): State<Admin>) -> Answer {
         text.push_str(remark);
         text.push('\n');
     });
+    for signal in admin.telemetry().unsent() {
+        text.extend([signal, " cannot be sent by OTLP\n"]);
+    }
     (StatusCode::OK, text)
 }
 

@@ -40,6 +40,8 @@ pub(crate) enum State {
     Running,
     /// It handles none: it only says how many workers there should be.
     Scaling,
+    /// Metrics or traces do not get to their collector. Jobs go on, so this is never the worst.
+    Unsent,
 }
 
 /// What a breaker does.

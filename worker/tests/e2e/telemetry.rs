@@ -14,6 +14,7 @@ use crate::{
 };
 use collector::{Collector, TOKEN, text};
 use opentelemetry_proto::tonic::trace::v1::Span;
+use serde_json::Value;
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
@@ -79,6 +80,13 @@ fn sum(port: &Port, name: &str, labels: &[&str]) -> f64 {
     let lines = body.lines().filter(|line| line.starts_with(name));
     let lines = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+/// What the page says of the worker.
+fn states(port: &Port) -> Vec<String> {
+    let status: Value = serde_json::from_str(&port.get("/api/status").body).unwrap();
+    let states = status["states"].as_array().unwrap().iter();
+    states.map(|state| state["name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -252,7 +260,10 @@ fn a_collector_that_goes_stops_no_job_and_is_told_of_once_each_time() {
         });
         for signal in ["metrics", "traces"] {
             assert_eq!(said(&format!("cannot send {signal} by OTLP")), outage);
+            let ready = port.get("/health/ready").body;
+            assert!(ready.contains(&format!("{signal} cannot be sent by OTLP")), "{ready}");
         }
+        assert_eq!(states(&port), ["running", "unsent"]);
         // Nobody else says so too.
         assert_eq!(said("WARN") + said("ERROR"), 2 * outage, "{}", bench.read("run.err"));
         assert!(sum(&port, "forebay_telemetry_spans_total", &["failed"]) >= outage as f64);
@@ -265,6 +276,8 @@ fn a_collector_that_goes_stops_no_job_and_is_told_of_once_each_time() {
             let well = |signal: &str| said(&format!("{signal} are sent by OTLP again")) == outage;
             well("metrics") && well("traces")
         });
+        assert_eq!(states(&port), ["running"]);
+        assert_eq!(port.get("/health/ready").body, "ready\n");
     }
     assert_eq!(worker.stop().code, Some(0));
 }

@@ -34,17 +34,22 @@ struct Matter {
 /// `GET /api/status`
 pub(super) async fn status(Of(admin): Of<Admin>) -> Json<Value> {
     let (view, status) = (admin.view(), admin.control().map(forebay::Control::status));
-    let unread = view.disconnected();
+    let disconnected = view.disconnected();
+    let unsent = admin.telemetry().unsent().join(" and ");
     let now_ms = millis(SystemTime::now());
     // As it is now: a sample may be a second old.
     let states = admin.history(|history| {
-        history.note(&sampler::states(status.as_ref(), &view), now_ms);
+        history.note(&sampler::states(status.as_ref(), &view, !unsent.is_empty()), now_ms);
         history.states().to_vec()
     });
     let matters = states.into_iter().map(|(name, since_ms)| Matter {
         name,
         since_ms: (!matches!(name, State::Running | State::Scaling)).then_some(since_ms),
-        detail: if name == State::BrokerGone { unread.clone() } else { None },
+        detail: match name {
+            State::BrokerGone => disconnected.clone(),
+            State::Unsent => Some(format!("{unsent} cannot be sent by OTLP: the log says why")),
+            _ => None,
+        },
     });
     Json(json!({
         "name": admin.title().name,

@@ -29,7 +29,7 @@ fn read(admin: &Admin) -> Reading {
     let (view, status) = (admin.view(), admin.control().map(forebay::Control::status));
     let latencies = admin.telemetry().latencies();
     Reading {
-        states: states(status.as_ref(), &view),
+        states: states(status.as_ref(), &view, !admin.telemetry().unsent().is_empty()),
         work: status.as_ref().map(work),
         wait: latencies.wait().map(percentiles),
         handling: latencies.handling().map(percentiles),
@@ -44,7 +44,7 @@ fn percentiles(of: forebay_telemetry::Percentiles) -> Percentiles {
 }
 
 /// All that is the matter.
-pub(super) fn states(status: Option<&Status>, view: &View) -> Vec<State> {
+pub(super) fn states(status: Option<&Status>, view: &View, unsent: bool) -> Vec<State> {
     let trouble = view.vital.as_ref().and_then(|vital| vital.trouble);
     let broker_gone = view.unread.is_some() || trouble.is_some();
     let mut states = Vec::new();
@@ -66,6 +66,9 @@ pub(super) fn states(status: Option<&Status>, view: &View) -> Vec<State> {
     }
     if states.is_empty() {
         states.push(if status.is_some() { State::Running } else { State::Scaling });
+    }
+    if unsent {
+        states.push(State::Unsent);
     }
     states
 }

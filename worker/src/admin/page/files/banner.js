@@ -13,6 +13,7 @@ const SAID = {
   breaker_open: ["bad", "Breaker open", "what is behind fails; messages wait in the queue, uncharged"],
   breaker_probing: ["warn", "Breaker probing", "a few calls find out whether what is behind is well again"],
   fuse_blown: ["bad", "Fuse blown", "nearly nothing succeeds; messages are kept, not made dead letters"],
+  unsent: ["warn", "Telemetry not sent", "metrics or traces do not get to their collector; jobs go on"],
   broker_gone: ["bad", "Broker gone", "no messages come, and none can be settled; it tries again"],
 };
 
