@@ -260,10 +260,10 @@ fn a_collector_that_goes_stops_no_job_and_is_told_of_once_each_time() {
         });
         for signal in ["metrics", "traces"] {
             assert_eq!(said(&format!("cannot send {signal} by OTLP")), outage);
-            let ready = port.get("/health/ready").body;
-            assert!(ready.contains(&format!("{signal} cannot be sent by OTLP")), "{ready}");
+            let line = format!("{signal} cannot be sent by OTLP");
+            wait_until("the probe says so", || port.get("/health/ready").body.contains(&line));
         }
-        assert_eq!(states(&port), ["running", "unsent"]);
+        wait_until("so does the page", || states(&port) == ["running", "unsent"]);
         // Nobody else says so too.
         assert_eq!(said("WARN") + said("ERROR"), 2 * outage, "{}", bench.read("run.err"));
         assert!(sum(&port, "forebay_telemetry_spans_total", &["failed"]) >= outage as f64);
@@ -276,8 +276,8 @@ fn a_collector_that_goes_stops_no_job_and_is_told_of_once_each_time() {
             let well = |signal: &str| said(&format!("{signal} are sent by OTLP again")) == outage;
             well("metrics") && well("traces")
         });
-        assert_eq!(states(&port), ["running"]);
-        assert_eq!(port.get("/health/ready").body, "ready\n");
+        wait_until("the page is content", || states(&port) == ["running"]);
+        wait_until("so is the probe", || port.get("/health/ready").body == "ready\n");
     }
     assert_eq!(worker.stop().code, Some(0));
 }
