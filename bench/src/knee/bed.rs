@@ -7,8 +7,9 @@ use super::Fault;
 use forebay_conformance::Cluster;
 use tokio_postgres::{Client, NoTls};
 
-/// How many accounts there are: so many that finding one without an index takes some milliseconds.
-pub const ACCOUNTS: u32 = 100_000;
+/// How many accounts there are: so many that finding one without an index takes tens of milliseconds, and
+/// a hundred a second are more than two fast processors can do.
+pub const ACCOUNTS: u32 = 500_000;
 /// Names the account's index, which a slow plan goes without.
 pub const INDEX: &str = "CREATE INDEX accounts_id ON accounts (id)";
 
@@ -38,7 +39,7 @@ impl Bed {
     pub async fn start(sync: bool) -> Result<Self, Fault> {
         let cluster = Cluster::start(&[
             "max_connections = 100",
-            "shared_buffers = 64MB",
+            "shared_buffers = 128MB",
             "autovacuum_naptime = 5s",
             "max_parallel_workers_per_gather = 0",
             if sync { "fsync = on" } else { "fsync = off" },

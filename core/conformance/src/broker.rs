@@ -7,7 +7,7 @@
 //! range that the system gives out for outgoing connections.
 
 use std::{
-    fs,
+    env, fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     process::Command,
@@ -101,7 +101,8 @@ impl Broker {
     }
 
     fn script(&self, arguments: &[&str]) -> Result<String, String> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/brokers");
+        let script = found(Path::new("scripts/brokers"))
+            .ok_or("neither this folder nor one above it has scripts/brokers")?;
         let output = Command::new(script)
             .args(arguments)
             .env("FOREBAY_BROKERS_DIR", &self.directory)
@@ -114,6 +115,13 @@ impl Broker {
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
         }
     }
+}
+
+/// It in this folder or one above. Looked for when the test runs, and not where the test was built: one
+/// target folder may serve several checkouts.
+fn found(path: &Path) -> Option<PathBuf> {
+    let here = env::current_dir().ok()?;
+    here.ancestors().map(|folder| folder.join(path)).find(|it| it.exists())
 }
 
 impl Drop for Broker {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
     sync::LazyLock,
 };
@@ -40,7 +40,7 @@ fn run(command: &mut Command) {
     );
 }
 
-/// A file of this repository.
+/// A file of this repository. Cargo runs tests in the package's folder.
 pub(crate) fn in_repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    path::absolute(Path::new("..").join(path)).unwrap()
 }

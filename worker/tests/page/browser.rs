@@ -10,7 +10,8 @@ use std::{
     thread,
 };
 
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page");
+/// In the package, where cargo runs its tests.
+const SCRIPTS: &str = "tests/page";
 
 /// One browser at a time: several would only wait for each other.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -96,12 +96,12 @@ pub(crate) fn marked<'a>(lines: &'a [String], mark: &str) -> Vec<&'a str> {
 pub(crate) fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/shim.c");
+        let source = Path::new("tests/shim/shim.c");
         let library =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("shim-{}.so", std::process::id()));
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-Wall", "-o"])
-            .args([&library, &source])
+            .args([&library, source])
             .arg("-ldl")
             .status();
         assert!(compiled.unwrap().success(), "`cc` could not compile the shim");

@@ -5,7 +5,7 @@ use forebay_telemetry::Telemetry;
 use std::{
     fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -17,9 +17,9 @@ use tokio::{
 /// How long a busy machine may take for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where the repository is.
+/// Where the repository is. Cargo runs tests in the package's folder.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    PathBuf::from("../..")
 }
 
 /// A program of Prometheus' package.
