@@ -11,7 +11,9 @@ use aws_sdk_sqs::{
     },
 };
 use futures_util::{StreamExt, stream};
-use std::{collections::HashMap, error::Error, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, error::Error, future::Future, pin::Pin, sync::Arc, time::Duration,
+};
 
 /// How many entries SQS takes in a batch.
 const BATCH: usize = 10;
@@ -102,7 +104,7 @@ impl Api {
         const ACTION: &str = "sqs:ReceiveMessage";
         let most = i32::try_from(most.clamp(1, BATCH)).unwrap_or(1);
         let call = async {
-            let answer = self
+            let call = self
                 .receiver
                 .receive_message()
                 .queue_url(&*self.url)
@@ -110,10 +112,8 @@ impl Api {
                 .wait_time_seconds(wait)
                 .visibility_timeout(hide)
                 .message_attribute_names("All")
-                .set_message_system_attribute_names(Some(system.to_vec()))
-                .send()
-                .await
-                .map_err(|error| self.fault(ACTION, &error))?;
+                .set_message_system_attribute_names(Some(system.to_vec()));
+            let answer = boxed(call.send()).await.map_err(|error| self.fault(ACTION, &error))?;
             Ok(answer.messages.unwrap_or_default())
         };
         let within = ANSWER + Duration::from_secs(wait.unsigned_abs().into());
@@ -134,7 +134,7 @@ impl Api {
                     .build()
             })?;
             let call = self.client.delete_message_batch().queue_url(&*self.url);
-            let answer = call.set_entries(Some(entries)).send().await;
+            let answer = boxed(call.set_entries(Some(entries)).send()).await;
             let answer = answer.map_err(|error| self.fault(ACTION, &error))?;
             Ok((answer.successful.into_iter().map(|entry| entry.id).collect(), answer.failed))
         })
@@ -153,7 +153,7 @@ impl Api {
                 entry.receipt_handle(handle.as_ref()).visibility_timeout(*secs).build()
             })?;
             let call = self.client.change_message_visibility_batch().queue_url(&*self.url);
-            let answer = call.set_entries(Some(entries)).send().await;
+            let answer = boxed(call.set_entries(Some(entries)).send()).await;
             let answer = answer.map_err(|error| self.fault(ACTION, &error))?;
             Ok((answer.successful.into_iter().map(|entry| entry.id).collect(), answer.failed))
         })
@@ -178,7 +178,7 @@ impl Api {
                     .build()
             })?;
             let call = self.client.send_message_batch().queue_url(&*self.url);
-            let answer = call.set_entries(Some(entries)).send().await;
+            let answer = boxed(call.set_entries(Some(entries)).send()).await;
             answer.map_err(|error| self.fault(ACTION, &error))
         };
         match self.in_time(ACTION, ANSWER, call).await {
@@ -304,6 +304,11 @@ impl Api {
         };
         answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(silent()))).collect()
     }
+}
+
+/// On the heap: the SDK's calls take tens of kilobytes, and would be moved with each future around them.
+fn boxed<F: Future>(call: F) -> Pin<Box<F>> {
+    Box::pin(call)
 }
 
 /// Cuts messages into batches of ten at most that SQS takes as a whole.

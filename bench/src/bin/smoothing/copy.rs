@@ -3,7 +3,9 @@
 //!
 //! The bare loop decodes a batch, sends it by COPY on its one connection, waits for the answer, and
 //! takes the next: no marks, no savepoint, no acknowledgement. Forebay's sink runs with its inbox, as
-//! it should, and without, so that the price of the marks can be seen.
+//! it should, and without, so that the price of the marks can be seen; and with two batches at once, where
+//! one is made ready while the other is written, which the bare loop with its one connection has no answer
+//! to.
 
 use crate::{
     Fault,
@@ -27,6 +29,7 @@ use std::{
 pub(crate) struct Pair {
     pub(crate) bare: f64,
     pub(crate) with_inbox: f64,
+    pub(crate) two_at_once: f64,
     pub(crate) without_inbox: f64,
 }
 
@@ -38,10 +41,10 @@ pub(crate) async fn pair(
     number: usize,
 ) -> Result<Pair, Fault> {
     let payloads: Vec<Bytes> = (0..rows).map(|id| Order::sound(id).encoded().into()).collect();
-    let mut rates = [0.0; 3];
-    for turn in 0..3 {
+    let mut rates = [0.0; 4];
+    for turn in 0..rates.len() {
         // Each has each turn as often as the others.
-        let which = (turn + number) % 3;
+        let which = (turn + number) % rates.len();
         database.reset().await?;
         let took = match which {
             0 => bare(&database.url, &payloads, setup.batch).await?,
@@ -51,7 +54,9 @@ pub(crate) async fn pair(
                 for answer in queue.publish(&batch).await {
                     answer?;
                 }
-                lanes::write_all(&database.url, setup, &queue, which == 1).await?
+                let batches_at_once = if which == 2 { 2 } else { 1 };
+                let setup = Setup { batches_at_once, ..setup };
+                lanes::write_all(&database.url, setup, &queue, which < 3).await?
             }
         };
         let written = database.rows().await?;
@@ -60,7 +65,8 @@ pub(crate) async fn pair(
         }
         rates[which] = rows as f64 / took.as_secs_f64();
     }
-    Ok(Pair { bare: rates[0], with_inbox: rates[1], without_inbox: rates[2] })
+    let [bare, with_inbox, two_at_once, without_inbox] = rates;
+    Ok(Pair { bare, with_inbox, two_at_once, without_inbox })
 }
 
 async fn bare(url: &str, payloads: &[Bytes], batch: usize) -> Result<Duration, Fault> {

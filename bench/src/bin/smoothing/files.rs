@@ -182,10 +182,16 @@ impl Results {
     }
 
     fn copy_csv(&self) -> Result<String, Fault> {
-        let mut csv =
-            String::from("pair,bare_rows_per_s,with_inbox_rows_per_s,without_inbox_rows_per_s\n");
-        for (index, Pair { bare, with_inbox, without_inbox }) in self.pairs.iter().enumerate() {
-            writeln!(csv, "{},{bare:.0},{with_inbox:.0},{without_inbox:.0}", index + 1)?;
+        let mut csv = String::from(
+            "pair,bare_rows_per_s,with_inbox_rows_per_s,two_at_once_rows_per_s,without_inbox_rows_per_s\n",
+        );
+        for (index, pair) in self.pairs.iter().enumerate() {
+            let Pair { bare, with_inbox, two_at_once, without_inbox } = pair;
+            let number = index + 1;
+            writeln!(
+                csv,
+                "{number},{bare:.0},{with_inbox:.0},{two_at_once:.0},{without_inbox:.0}"
+            )?;
         }
         Ok(csv)
     }

@@ -169,11 +169,14 @@ pub(crate) fn targets(summaries: &[Summary], pairs: &[Pair]) -> Vec<Target> {
         let ratio = |of: fn(&Pair) -> f64| {
             Middle::of(pairs.iter().map(|pair| of(pair) / pair.bare).collect())
         };
-        let with = ratio(|pair| pair.with_inbox);
-        let without = ratio(|pair| pair.without_inbox);
-        let what = "(d) out of memory at least 0.8 of a bare COPY loop";
-        add(&format!("{what}, with the inbox"), with.to_string(), with.median >= 0.8);
-        add(&format!("{what}, without an inbox"), without.to_string(), without.median >= 0.8);
+        let mut keeps_up = |how: &str, of: fn(&Pair) -> f64| {
+            let found = ratio(of);
+            let what = format!("(d) out of memory at least 0.8 of a bare COPY loop, {how}");
+            add(&what, found.to_string(), found.median >= 0.8);
+        };
+        keeps_up("with the inbox", |pair| pair.with_inbox);
+        keeps_up("with the inbox, two batches at once", |pair| pair.two_at_once);
+        keeps_up("without an inbox", |pair| pair.without_inbox);
     }
     targets
 }
@@ -192,8 +195,8 @@ mod tests {
 
     #[test]
     fn a_ratio_below_its_target_is_missed() {
-        let pair = Pair { bare: 100.0, with_inbox: 79.0, without_inbox: 81.0 };
+        let pair = Pair { bare: 100.0, with_inbox: 79.0, two_at_once: 80.0, without_inbox: 81.0 };
         let met: Vec<bool> = targets(&[], &[pair]).iter().map(|target| target.met).collect();
-        assert_eq!(met, [false, true]);
+        assert_eq!(met, [false, true, true]);
     }
 }

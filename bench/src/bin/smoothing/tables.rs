@@ -153,6 +153,7 @@ fn copy(pairs: &[Pair]) -> Table {
     };
     row("bare COPY", |pair| pair.bare);
     row("Forebay in batches, with the inbox", |pair| pair.with_inbox);
+    row("the same, two batches at once", |pair| pair.two_at_once);
     row("Forebay in batches, without an inbox", |pair| pair.without_inbox);
     table
 }

@@ -77,8 +77,10 @@ pub(crate) async fn write_all(
     queue: &MemoryQueue,
     with_inbox: bool,
 ) -> Result<Duration, Fault> {
+    let rows = queue.backlog().outstanding();
     let (pool, inbox) = shared::inbox(url, setup.batches_at_once, queue).await?;
     let sink = sink(&pool, with_inbox.then_some(inbox)).await?;
+    let written = |sink: &BatchSink| sink.counts().written + sink.counts().refused;
     let worker = Worker::builder(queue.source())
         .concurrency(Concurrency::fixed(setup.batches_at_once))
         .batch_handler(BatchOptions::of(setup.batch), sink.handler(to_row))
@@ -86,8 +88,9 @@ pub(crate) async fn write_all(
     let control = worker.control();
     let began = Instant::now();
     let running = tokio::spawn(worker.run_until_drained());
-    while queue.backlog().outstanding() > 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    // The queue's own count walks through all it has, and holds up who takes from it meanwhile.
+    while written(&sink) < rows || queue.backlog().outstanding() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let took = began.elapsed();
     control.drain();
