@@ -5,9 +5,9 @@
 //! (`ask send …`, `ask kill`) over its standard output. So all processes belong to this one, and are gone
 //! when it is.
 //!
-//! It takes node, npm and Chromium, and a RabbitMQ to be cut off; `scripts/test` sees to them. What npm brings is kept below cargo's
-//! target folder. A machine that lacks them fails these tests: a page that nobody has looked at is not
-//! tested.
+//! It takes node, npm and Chromium, and a RabbitMQ to be cut off; `scripts/test` sees to them. What npm
+//! brings is kept below cargo's target folder. A machine that lacks them fails these tests: a page that
+//! nobody has looked at is not tested.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -40,6 +40,7 @@ cases! {
     tells_of_a_blown_fuse(Site::new());
     tells_of_a_drain(Site::new());
     tells_of_a_broker_that_is_gone(Site::behind_a_proxy());
+    tells_of_telemetry_that_is_not_sent(Site::without_a_collector());
     // looks.js
     fits_a_phone(Site::new());
     can_be_read_in_light_and_dark(Site::new());

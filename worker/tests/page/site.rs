@@ -40,12 +40,20 @@ const FILE: &str = "[source.embedded]\npath = 'q.db'\nqueue = 'orders'\n";
 impl Site {
     /// A worker that has its port.
     pub(crate) fn new() -> Self {
-        Self::started(FILE, "")
+        Self::started(FILE, "", "")
     }
 
     /// One that asks for a token.
     pub(crate) fn with_token() -> Self {
-        Self::started(FILE, "token = 'a-token-of-the-tests'")
+        Self::started(FILE, "token = 'a-token-of-the-tests'", "")
+    }
+
+    /// One whose telemetry goes to where nobody is.
+    pub(crate) fn without_a_collector() -> Self {
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let telemetry =
+            format!("[telemetry]\nendpoint = 'http://{nobody}'\nsample = 1\ninterval = '100ms'\n");
+        Self::started(FILE, "", &telemetry)
     }
 
     /// One whose RabbitMQ can be made to go.
@@ -60,12 +68,12 @@ impl Site {
         let url = address.replace(host, &proxy.address().to_string());
         let queue = format!("page-{}-{}", process::id(), proxy.address().port());
         let source = format!("[source.rabbitmq]\nurl = '{url}'\nqueue = '{queue}'\n");
-        let mut site = Self::started(&source, "");
+        let mut site = Self::started(&source, "", "");
         site.proxy = Some(proxy);
         site
     }
 
-    fn started(source: &str, admin: &str) -> Self {
+    fn started(source: &str, admin: &str, telemetry: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Free a moment ago; a worker that comes back must have the same.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -73,7 +81,7 @@ impl Site {
             "{source}[worker]\nconcurrency = 4\n\
              [retry]\nattempts = 20\nbase = '1s'\n\
              [breaker]\nmin_throughput = 5\n\
-             [admin]\nlisten = '{address}'\n{admin}\n\
+             [admin]\nlisten = '{address}'\n{admin}\n{telemetry}\
              [handler.command]\nprogram = 'sh'\nargs = ['-c', '''{SCRIPT}''']\n"
         );
         fs::write(folder.path().join("w.toml"), config).unwrap();

@@ -98,3 +98,15 @@ export async function tells_of_a_broker_that_is_gone({ open, ask, until, check }
     await until("and it works", async () => await acked() === String(round + 1));
   }
 }
+
+/** Nobody takes the telemetry: the page says so, and jobs go on. */
+export async function tells_of_telemetry_that_is_not_sent({ open, ask, until, check }) {
+  const page = await open();
+  await ask("send", JSON.stringify(["ok 1"]));
+  const also = () => page.textContent("#also");
+  await until("it is told", async () => /^Telemetry not sent for \S+/.test((await also()).trim()));
+  const tone = await page.getAttribute("#also li", "data-tone");
+  check(tone === "warn", `it is seen, and is no alarm: ${tone}`);
+  check((await state(page)).startsWith("Running"), `the worker itself is well: ${await state(page)}`);
+  await until("the job is done", async () => await page.textContent("#totals [data-key=acked]") === "1");
+}
