@@ -112,30 +112,47 @@ impl Inspector {
     }
 }
 
+/// The pauses between two looks at topics that were created: soon at first, and not many in the end.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
 /// Makes sure of all topics.
 pub(crate) async fn ensure(
     inspector: &Arc<Inspector>,
     options: &Arc<KafkaOptions>,
     topics: &Arc<Topics>,
 ) -> Result<(), KafkaError> {
-    let end = Instant::now() + options.request_timeout;
+    let mut end = Instant::now() + options.request_timeout;
+    let mut made = false;
+    let mut pauses = (1_u32..).map(|times| (FIRST_PAUSE * times * times).min(LONGEST_PAUSE));
     loop {
-        let missing = look(inspector, topics).await?;
-        let Some(first) = missing.first() else { break };
-        let Some(create) = options.create else {
-            let (topic, brokers) = (first.to_string(), options.brokers.clone());
-            return Err(KafkaError::MissingTopic { topic, brokers });
-        };
-        // What was created needs a moment to get leaders; to create it again does no harm.
-        match make(options, topics, &missing, create).await {
-            Err(error) if error.is_fatal() || Instant::now() > end => return Err(error),
-            Ok(()) if Instant::now() > end => {
-                let what = format!("waiting for the topic `{first}` after creating it");
-                let detail = "it has no leader yet".to_owned();
-                return Err(KafkaError::Broker { what, detail, passing: true });
+        match look(inspector, topics).await {
+            Ok(missing) if missing.is_empty() => break,
+            Ok(missing) => {
+                let first = &missing[0];
+                let Some(create) = options.create else {
+                    let (topic, brokers) = (first.to_string(), options.brokers.clone());
+                    return Err(KafkaError::MissingTopic { topic, brokers });
+                };
+                // To create what is being created does no harm.
+                match make(options, topics, &missing, create).await {
+                    Err(error) if error.is_fatal() || Instant::now() > end => return Err(error),
+                    Ok(()) if made && Instant::now() > end => {
+                        let what = format!("waiting for the topic `{first}` after creating it");
+                        let detail = "it has no leader yet".to_owned();
+                        return Err(KafkaError::Broker { what, detail, passing: true });
+                    }
+                    // What was created needs a moment to get leaders, however long creating it took.
+                    Ok(()) if !made => {
+                        (made, end) = (true, Instant::now() + options.request_timeout);
+                    }
+                    _ => {}
+                }
             }
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) if !made || error.is_fatal() || Instant::now() > end => return Err(error),
+            Err(_) => {}
         }
+        tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
     }
     check_attempts(inspector, options, topics).await
 }

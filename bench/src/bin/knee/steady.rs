@@ -34,6 +34,9 @@ pub(crate) struct Steady {
     /// Seconds until it counts.
     #[arg(long, default_value_t = 4.0)]
     warm: f64,
+    /// Seconds until it counts where the limit adapts: it takes a step each three seconds.
+    #[arg(long, default_value_t = 20.0)]
+    find: f64,
     /// Seconds that count.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -86,7 +89,8 @@ impl Steady {
         let limit = fixed.map_or_else(adaptive, |limit| Ok(Concurrency::fixed(limit)))?;
         let work = Work::start(&bed.url(), limit).await?;
         let mut sent = 0;
-        self.feed(&work, &mut sent, self.warm).await?;
+        let until = if fixed.is_some() { self.warm } else { self.find };
+        self.feed(&work, &mut sent, until).await?;
         work.latency.lock().unwrap_or_else(PoisonError::into_inner).reset();
         let (start, before) = (Instant::now(), work.control.status().counts.acked);
         let limit = self.feed(&work, &mut sent, self.seconds).await?;
