@@ -34,9 +34,6 @@ pub(crate) struct Steady {
     /// Seconds until it counts.
     #[arg(long, default_value_t = 4.0)]
     warm: f64,
-    /// Seconds until it counts where the limit adapts: it takes a step each three seconds.
-    #[arg(long, default_value_t = 20.0)]
-    find: f64,
     /// Seconds that count.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -89,8 +86,7 @@ impl Steady {
         let limit = fixed.map_or_else(adaptive, |limit| Ok(Concurrency::fixed(limit)))?;
         let work = Work::start(&bed.url(), limit).await?;
         let mut sent = 0;
-        let until = if fixed.is_some() { self.warm } else { self.find };
-        self.feed(&work, &mut sent, until).await?;
+        self.feed(&work, &mut sent, self.warm).await?;
         work.latency.lock().unwrap_or_else(PoisonError::into_inner).reset();
         let (start, before) = (Instant::now(), work.control.status().counts.acked);
         let limit = self.feed(&work, &mut sent, self.seconds).await?;
