@@ -7,6 +7,7 @@ use crate::{
     retention,
     topics::Topics,
 };
+use backon::{BackoffBuilder, ExponentialBuilder};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
@@ -112,10 +113,6 @@ impl Inspector {
     }
 }
 
-/// The pauses between two looks at topics that were created: soon at first, and not many in the end.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
 /// Makes sure of all topics.
 pub(crate) async fn ensure(
     inspector: &Arc<Inspector>,
@@ -124,7 +121,11 @@ pub(crate) async fn ensure(
 ) -> Result<(), KafkaError> {
     let mut end = Instant::now() + options.request_timeout;
     let mut made = false;
-    let mut pauses = (1_u32..).map(|times| (FIRST_PAUSE * times * times).min(LONGEST_PAUSE));
+    let mut pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_millis(500))
+        .without_max_times()
+        .build();
     loop {
         match look(inspector, topics).await {
             Ok(missing) if missing.is_empty() => break,
@@ -152,7 +153,7 @@ pub(crate) async fn ensure(
             Err(error) if !made || error.is_fatal() || Instant::now() > end => return Err(error),
             Err(_) => {}
         }
-        tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
     check_attempts(inspector, options, topics).await
 }

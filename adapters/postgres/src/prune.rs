@@ -18,9 +18,9 @@ use tokio_postgres::types::Type;
 /// How long it rests between two statements that deleted all they could.
 const REST: Duration = Duration::from_millis(50);
 /// How many blocks one statement looks at, at most.
-const STRETCH: u32 = 64;
+const STRETCH: u64 = 64;
 /// How many blocks are looked at each time, at least, if there are so many.
-const LEAST: u32 = 256;
+const LEAST: u64 = 256;
 /// How many rounds are made within the retention, at least.
 const ROUNDS: f64 = 8.0;
 
@@ -44,7 +44,7 @@ pub(crate) fn start(
     let (table, options) = (table.to_owned(), options.clone());
     Pruner(tokio::spawn(async move {
         // Workers that are never up for a whole round see all of the table together.
-        let mut from = fastrand::u32(..);
+        let mut from = fastrand::u32(..).into();
         loop {
             tokio::time::sleep(options.prune_every).await;
             let Some(pool) = pool.upgrade() else { return };
@@ -65,8 +65,8 @@ async fn look(
     table: &str,
     options: &InboxOptions,
     counters: &Counters,
-    from: u32,
-) -> Result<u32, Failure> {
+    from: u64,
+) -> Result<u64, Failure> {
     let blocks = blocks(pool, table).await?;
     let share = options.prune_every.div_duration_f64(options.retention) * ROUNDS;
     let (stretches, next) = stretches(blocks, share, from);
@@ -84,12 +84,12 @@ async fn look(
 }
 
 /// What to look at now, and where to go on: `share` of the blocks, but a few at least, and none twice.
-fn stretches(blocks: u32, share: f64, from: u32) -> (Vec<Range<u32>>, u32) {
+fn stretches(blocks: u64, share: f64, from: u64) -> (Vec<Range<u64>>, u64) {
     if blocks == 0 {
         return (Vec::new(), from);
     }
     let from = from % blocks;
-    let wanted = ((f64::from(blocks) * share).ceil() as u32).max(LEAST).min(blocks);
+    let wanted = ((blocks as f64 * share).ceil() as u64).max(LEAST).min(blocks);
     // To the end, and on from the beginning.
     let to_end = wanted.min(blocks - from);
     let parts = [from..from + to_end, 0..wanted - to_end];
@@ -101,17 +101,17 @@ fn stretches(blocks: u32, share: f64, from: u32) -> (Vec<Range<u32>>, u32) {
 }
 
 /// How many blocks the table has.
-async fn blocks(pool: &PgPool, table: &str) -> Result<u32, Failure> {
+async fn blocks(pool: &PgPool, table: &str) -> Result<u64, Failure> {
     let transaction = pool.begin().await?;
     let sql = "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint";
     let rows = transaction.query(sql, &[(&table, Type::TEXT)]).await.map_err(failure)?;
     transaction.commit().await?;
     let blocks = rows.first().map_or(0, |row| row.get::<_, i64>(0));
-    Ok(u32::try_from(blocks).unwrap_or(u32::MAX))
+    Ok(blocks.unsigned_abs())
 }
 
 /// Finds rows by their blocks alone. Those that another worker is deleting are left to it.
-fn statement(table: &str, blocks: &Range<u32>) -> String {
+fn statement(table: &str, blocks: &Range<u64>) -> String {
     format!(
         "DELETE FROM {table} WHERE ctid = ANY (ARRAY (
             SELECT ctid FROM {table}
@@ -126,7 +126,7 @@ async fn prune(
     pool: &PgPool,
     table: &str,
     options: &InboxOptions,
-    blocks: Range<u32>,
+    blocks: Range<u64>,
 ) -> Result<u64, Failure> {
     let (retention, batch) = (options.retention.as_secs_f64(), i64::from(options.prune_batch));
     let parameters = [
@@ -149,9 +149,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_round_sees_every_block_and_no_look_sees_one_twice(
-            blocks in 1_u32..20_000,
+            blocks in 1_u64..20_000,
             looks in 1_u32..200,
-            start: u32,
+            start in 0..=u64::from(u32::MAX),
         ) {
             let share = 1.0 / f64::from(looks);
             let mut seen = vec![0; blocks as usize];
@@ -160,7 +160,7 @@ mod tests {
                 let (now, next) = stretches(blocks, share, from);
                 let mut of_this_look = vec![false; blocks as usize];
                 for stretch in now {
-                    prop_assert!(!stretch.is_empty() && stretch.len() <= STRETCH as usize);
+                    prop_assert!(!stretch.is_empty() && stretch.end - stretch.start <= STRETCH);
                     for block in stretch {
                         prop_assert!(!of_this_look[block as usize], "{block} twice");
                         of_this_look[block as usize] = true;

@@ -6,12 +6,7 @@
 //! the offset. Offsets are whole hundreds, so that no two brokers of different kinds meet, and below the
 //! range that the system gives out for outgoing connections.
 
-use std::{
-    env, fs,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, fs, ops::RangeInclusive, path::PathBuf, process::Command};
 
 /// Offsets, in hundreds. Those below are for second checkouts; with 10, a PostgreSQL would have the port of
 /// the shared PgBouncer.
@@ -101,8 +96,7 @@ impl Broker {
     }
 
     fn script(&self, arguments: &[&str]) -> Result<String, String> {
-        let script = found(Path::new("scripts/brokers"))
-            .ok_or("neither this folder nor one above it has scripts/brokers")?;
+        let script = script().ok_or("neither this folder nor one above it has scripts/brokers")?;
         let output = Command::new(script)
             .args(arguments)
             .env("FOREBAY_BROKERS_DIR", &self.directory)
@@ -117,11 +111,11 @@ impl Broker {
     }
 }
 
-/// It in this folder or one above. Looked for when the test runs, and not where the test was built: one
-/// target folder may serve several checkouts.
-fn found(path: &Path) -> Option<PathBuf> {
+/// `scripts/brokers` of the checkout that this runs in. Looked for when the test runs, and not where it was
+/// built: one target folder may serve several checkouts.
+fn script() -> Option<PathBuf> {
     let here = env::current_dir().ok()?;
-    here.ancestors().map(|folder| folder.join(path)).find(|it| it.exists())
+    here.ancestors().map(|folder| folder.join("scripts/brokers")).find(|script| script.exists())
 }
 
 impl Drop for Broker {

@@ -105,6 +105,8 @@ export async function tells_of_telemetry_that_is_not_sent({ open, ask, until, ch
   await ask("send", JSON.stringify(["ok 1"]));
   const also = () => page.textContent("#also");
   await until("it is told", async () => /^Telemetry not sent for \S+/.test((await also()).trim()));
+  await until("and which of it", async () =>
+    (await also()).includes("metrics and traces cannot be sent by OTLP: the log says why"));
   const tone = await page.getAttribute("#also li", "data-tone");
   check(tone === "warn", `it is seen, and is no alarm: ${tone}`);
   check((await state(page)).startsWith("Running"), `the worker itself is well: ${await state(page)}`);

@@ -34,7 +34,8 @@ export function show(status, contact, now) {
   const since = first.since_ms === null ? "" : `since ${clock(first.since_ms)}`;
   put(tone, name, [first.detail ?? what, since], others.map((state) => {
     const [tone, name] = SAID[state.name] ?? ["warn", state.name];
-    return { tone, name, since: state.since_ms === null ? "" : `for ${duration(Math.max(0, now - state.since_ms))}` };
+    const since = state.since_ms === null ? "" : `for ${duration(Math.max(0, now - state.since_ms))}`;
+    return { tone, name, since, detail: state.detail ? ` · ${state.detail}` : "" };
   }));
 }
 
@@ -51,8 +52,8 @@ function put(tone, name, parts, also) {
   if (list.childElementCount !== also.length) {
     list.replaceChildren(...also.map(() => el("li", {})));
   }
-  also.forEach(({ tone, name, since }, index) => {
+  also.forEach(({ tone, name, since, detail }, index) => {
     mark(list.children[index], "data-tone", tone);
-    say(list.children[index], `${name} ${since}`);
+    say(list.children[index], `${name} ${since}${detail}`);
   });
 }
