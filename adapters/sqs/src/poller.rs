@@ -22,6 +22,28 @@ use tokio::task::JoinSet;
 /// The pause after a receive that came back empty without having waited.
 const EMPTY_PAUSE: Duration = Duration::from_millis(50);
 
+/// For how long a queue that was there is to be called missing until that is believed. A service that has
+/// just started may answer before it knows its queues: ElasticMQ does, for some 40 ms.
+const DOUBT: Duration = Duration::from_secs(2);
+
+/// Since when the queue is called missing, without a receive in between that worked.
+#[derive(Debug, Default)]
+struct Doubt(Option<Instant>);
+
+impl Doubt {
+    /// Whether this is to be believed.
+    fn believes(&mut self, fault: &Fault, now: Instant) -> bool {
+        if !matches!(fault, Fault::Missing { .. }) {
+            return true;
+        }
+        now.saturating_duration_since(*self.0.get_or_insert(now)) >= DOUBT
+    }
+
+    fn works(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// How many receives there may be at a time.
 #[derive(Debug)]
 struct Pace {
@@ -87,6 +109,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     let mut pace = Pace { width: 1, most: core.max_pollers };
     let mut backoff: Option<ExponentialBackoff> = None;
     let under_way = UnderWay::default();
+    let mut doubt = Doubt::default();
     let mut resume_at = Instant::now();
     let sweep_each = (core.lease / 4).min(Duration::from_secs(1));
     let mut sweep_at = Instant::now() + sweep_each;
@@ -136,6 +159,7 @@ pub(crate) async fn run(core: Arc<Core>) {
                 match result {
                     Ok(messages) => {
                         backoff = None;
+                        doubt.works();
                         pace.answered(asked, messages.len());
                         let wait = Duration::from_secs(core.wait.unsigned_abs().into());
                         if messages.is_empty() && took * 2 <= wait.max(EMPTY_PAUSE) {
@@ -150,7 +174,9 @@ pub(crate) async fn run(core: Arc<Core>) {
                         let pause = pauses.next().unwrap_or_default();
                         resume_at = Instant::now() + pause;
                         tracing::debug!(queue = %core.api.name(), "next receive in {pause:.1?}: {fault}");
-                        core.inbox.failed(fault);
+                        if doubt.believes(&fault, Instant::now()) {
+                            core.inbox.failed(fault);
+                        }
                     }
                 }
             }
@@ -191,6 +217,19 @@ mod tests {
             widths.push(pace.width);
         }
         assert_eq!(widths, [2, 4, 8, 8, 8, 7, 6, 1]);
+    }
+
+    #[test]
+    fn a_queue_is_missing_once_it_is_so_for_a_while() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        let missing = Fault::Missing { queue: "q".into(), place: "here".into() };
+        assert!(!doubt.believes(&missing, at(0)));
+        assert!(!doubt.believes(&missing, at(1999)));
+        assert!(doubt.believes(&missing, at(2000)));
+        doubt.works();
+        assert!(!doubt.believes(&missing, at(2001)), "it was there in between");
+        assert!(doubt.believes(&Fault::Stale("other".into()), at(2002)));
     }
 
     #[tokio::test]
