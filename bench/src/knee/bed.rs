@@ -77,17 +77,6 @@ impl Bed {
         self.cluster.processes()
     }
 
-    /// Empties what the work has written.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub async fn clear(&self) -> Result<(), Fault> {
-        let sql = "TRUNCATE effects; UPDATE accounts SET balance = 0 WHERE balance <> 0";
-        self.admin.batch_execute(sql).await?;
-        self.admin.batch_execute("VACUUM ANALYZE accounts").await?;
-        Ok(())
-    }
-
     /// Counts what the work has written.
     ///
     /// # Errors

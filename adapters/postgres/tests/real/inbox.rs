@@ -221,6 +221,9 @@ async fn marks_are_pruned_by_age_and_those_of_others_stay() {
              INSERT INTO forebay_inbox SELECT 'test', n, now() - interval '8 days' FROM generate_series(1, 5) n",
         )
         .await;
+    let scans = "SELECT seq_scan + idx_scan FROM pg_stat_user_tables
+                 WHERE relid = 'forebay_inbox'::regclass";
+    let scanned = place.number(scans).await;
     let mut options = InboxOptions::new("pruned");
     options.prune_every = Duration::from_millis(20);
     // Fewer than a statement finds in the blocks that it looks at, and these are not all.
@@ -231,6 +234,17 @@ async fn marks_are_pruned_by_age_and_those_of_others_stay() {
         pruned.counts().pruned == 40_000
     })
     .await;
+    let deleted =
+        "SELECT n_tup_del FROM pg_stat_user_tables WHERE relid = 'forebay_inbox'::regclass";
+    eventually("the server has counted that", Duration::from_secs(20), || async {
+        place.number(deleted).await == 40_000
+    })
+    .await;
+    assert_eq!(
+        place.number(scans).await,
+        scanned,
+        "found by blocks, not by reading the whole table"
+    );
     assert_eq!(
         place.number("SELECT count(*) FROM forebay_inbox WHERE consumer = 'pruned'").await,
         10

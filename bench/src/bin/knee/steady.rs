@@ -37,6 +37,9 @@ pub(crate) struct Steady {
     /// Seconds that count.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Commits do not wait for the disk: processors are what there is too little of.
+    #[arg(long)]
+    no_sync: bool,
 }
 
 /// Runs of one limit; `None` adapts.
@@ -64,7 +67,6 @@ impl Lane {
 
 impl Steady {
     pub(crate) async fn run(&self) -> Result<(), Fault> {
-        let bed = Bed::start(true).await?;
         let fixed = self.limits.iter().map(|limit| Some(*limit));
         let mut lanes: Vec<Lane> =
             fixed.chain([None]).map(|fixed| Lane { fixed, runs: vec![] }).collect();
@@ -73,7 +75,7 @@ impl Steady {
             for lane in &mut lanes {
                 let name = lane.fixed.map_or("adaptive".to_owned(), |limit| limit.to_string());
                 progress::show(&format!("round {round} of {}: {name}", self.rounds));
-                lane.runs.push(self.once(&bed, lane.fixed).await?);
+                lane.runs.push(self.once(lane.fixed).await?);
             }
         }
         progress::clear();
@@ -81,8 +83,8 @@ impl Steady {
         self.report(&lanes)
     }
 
-    async fn once(&self, bed: &Bed, fixed: Option<u32>) -> Result<Run, Fault> {
-        bed.clear().await?;
+    async fn once(&self, fixed: Option<u32>) -> Result<Run, Fault> {
+        let bed = Bed::start(!self.no_sync).await?;
         let limit = fixed.map_or_else(adaptive, |limit| Ok(Concurrency::fixed(limit)))?;
         let work = Work::start(&bed.url(), limit).await?;
         let mut sent = 0;
@@ -96,7 +98,12 @@ impl Steady {
             let latency = work.latency.lock().unwrap_or_else(PoisonError::into_inner);
             latency.value_at_quantile(0.99)
         };
+        let control = work.control.clone();
         work.stop().await?;
+        let (acked, count) = (control.status().counts.acked, bed.count().await?);
+        if count.rows.cast_unsigned() != acked || count.messages != count.rows {
+            return Err(format!("{acked} messages were done, and left {count:?}").into());
+        }
         Ok(Run { limit, throughput, p99: micros as f64 / 1e3 })
     }
 

@@ -42,9 +42,15 @@
 //! The calls that *end* in it, once two round trips have passed. Those that both start and end in it
 //! would be the short ones: of exponential times their mean is 15% too low, more than is tolerated. If
 //! latency falls as the load does, beyond twice its standard error, that fifth was only waiting: the
-//! limit stays down, and the next measurement comes soon. While latency is far above what is usual, a
+//! limit stays down, and the next measurement comes soon; so it does if latency falls by more than is
+//! tolerated, once the limit has had time to follow. While latency is far above what is usual, a
 //! measurement is put off by a second, and one in which it rises is thrown away: the limit is to fall
 //! before trouble is taken for the usual.
+//!
+//! At its least the limit cannot be lowered, and need not be: there is no queue, so `long` follows what is
+//! seen. If that is far above what was usual, the system has become slower, and the fall was in vain: the
+//! limit grows back as fast as after trouble, up to half of what it was when it was measured last. What
+//! proves too much on the way is not gone to so fast again.
 //!
 //! Between measurements `long` only falls: slowly on average, faster when it is more than twice what is
 //! seen. Before the first, half a second after the start, it is the mean of what has been seen. `short`
@@ -81,18 +87,23 @@ const MEASURE_EVERY_TRIPS: f64 = 40.0;
 const MEASURE_FIRST: Duration = Duration::from_millis(500);
 const MEASURE_FIRST_TRIPS: f64 = 8.0;
 const MEASURE_AGAIN_TRIPS: f64 = 4.0;
+/// When again after one by which the limit is too high: once it has had time to fall.
+const MEASURE_SOON: Duration = Duration::from_millis(250);
+const MEASURE_SOON_TRIPS: f64 = 12.0;
 /// What is left of the limit in a measurement.
 const MEASURED: f64 = 0.8;
 /// How many round trips the queue takes to shrink to that.
 const SETTLE_TRIPS: f64 = 2.0;
 /// How many calls make a measurement, and how many round trips it may last.
-const MEASURE_CALLS: u32 = 250;
+const MEASURE_CALLS: u32 = 1_000;
 const MEASURE_TRIPS: f64 = 3.0;
 const MEASURE_AT_LEAST: Duration = Duration::from_millis(250);
 /// A measurement is put off so long, once, while latency is up by this factor: first the limit falls.
 const PUT_OFF: Duration = Duration::from_secs(1);
 const PUT_OFF_TRIPS: f64 = 8.0;
 const UP: f64 = 1.5;
+/// Below this gradient it is no chance that the limit falls.
+const FAR: f64 = 0.9;
 /// What was left off was only waiting if throughput has fallen by less than this factor.
 const IDLE: f64 = 1.04;
 /// How much of a measurement is believed, as far as it is within a factor of two of `long`; one that
@@ -158,6 +169,8 @@ pub(super) struct Gradient2 {
     phase: Phase,
     /// Whether `long` has been measured.
     measured: bool,
+    /// The limit when it was measured last.
+    measured_at: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -203,6 +216,7 @@ impl Gradient2 {
             trouble: Trouble::new(),
             phase: Phase::Following { measure_at: Moment::NEVER, put_off: false },
             measured: false,
+            measured_at: 0.0,
         })
     }
 
@@ -252,7 +266,10 @@ impl Gradient2 {
         if gathered.peak * 2.0 < self.limit.floor() {
             return None;
         }
-        if self.is_time_to_measure(now) {
+        let least = self.is_least();
+        if least {
+            self.measure_least(now);
+        } else if self.is_time_to_measure(now) {
             self.start_measuring(now);
             return Some(LimitCause::Measuring);
         }
@@ -260,7 +277,8 @@ impl Gradient2 {
         let gradient = (self.tolerance * self.long / self.short).max(0.5);
         let room = ((gradient - 1.0) / (self.tolerance - 1.0)).clamp(0.0, 1.0);
         let queue = self.queue.min((before / 4.0).max(1.0));
-        let target = gradient.min(1.0) * before + room * queue;
+        // Squared: near the balance noise would raise the limit by more than it lowers it.
+        let target = gradient.min(1.0) * before + room * room * queue;
         // Far above the usual it is no noise: few calls make long windows, and time counts, not calls.
         let windows = if gradient < 1.0 / UP { gathered.windows } else { 1.0 };
         let smoothing = 1.0 - (1.0 - self.smoothing).powf(windows);
@@ -268,6 +286,9 @@ impl Gradient2 {
         let fast = if gradient < 1.0 { 0.0 } else { (before * FAST).min(self.trouble.fast_until) };
         self.limit = self.bounds.clamp(step.max(fast));
         if self.limit < before {
+            if gradient < FAR && !least {
+                self.trouble.too_much(self.limit);
+            }
             return Some(LimitCause::Latency);
         }
         self.trouble.growing();
@@ -291,6 +312,22 @@ impl Gradient2 {
             self.long *= DRIFT;
         }
         self.trouble.usual_is(self.long);
+    }
+
+    /// Whether the limit cannot be lowered.
+    fn is_least(&self) -> bool {
+        self.bounds.clamp(self.limit * MEASURED) as u32 == self.limit()
+    }
+
+    /// At its least, what is seen is latency without a queue.
+    fn measure_least(&mut self, now: Moment) {
+        if self.measured && self.short > UP * self.long {
+            self.trouble.regain(self.measured_at);
+        }
+        self.long += SHORT_WEIGHT * (self.short - self.long);
+        self.trouble.usual_is(self.long);
+        let measure_at = now + seconds(self.long * MEASURE_FIRST_TRIPS).max(MEASURE_FIRST);
+        self.phase = Phase::Following { measure_at, put_off: false };
     }
 
     /// Whether a measurement is due. What is wrong now would be taken for what is usual, so while
@@ -333,12 +370,14 @@ impl Gradient2 {
             } else {
                 let near = self.measured && (self.long / 2.0..=self.long * 2.0).contains(&seen);
                 self.long += if near { BELIEVED } else { 1.0 } * (seen - self.long);
-                self.measured = true;
+                (self.measured, self.measured_at) = (true, self.limit);
                 self.trouble.usual_is(self.long);
                 let left = f64::from(lowered) / self.limit.floor();
                 if seen + 2.0 * error <= IDLE * left * measurement.before {
                     self.limit = f64::from(lowered);
                     (trips, least) = (MEASURE_AGAIN_TRIPS, Duration::ZERO);
+                } else if seen + 2.0 * error < measurement.before / self.tolerance {
+                    (trips, least) = (MEASURE_SOON_TRIPS, MEASURE_SOON);
                 }
             }
         }

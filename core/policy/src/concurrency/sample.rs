@@ -154,6 +154,16 @@ impl Trouble {
         self.decreased = Some(now);
     }
 
+    /// Beyond `limit` latency is far above the usual: what was fine once is so no more.
+    pub(super) fn too_much(&mut self, limit: f64) {
+        self.fast_until = self.fast_until.min(limit);
+    }
+
+    /// The limit has fallen from `limit` for what turns out to be the usual latency now.
+    pub(super) fn regain(&mut self, limit: f64) {
+        self.fast_until = self.fast_until.max(limit / 2.0);
+    }
+
     /// The limit has grown.
     pub(super) fn growing(&mut self) {
         self.grown = true;

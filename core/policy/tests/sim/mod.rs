@@ -80,6 +80,12 @@ impl Seen {
         self.limits[range].iter().copied().min().expect("there is a step in between")
     }
 
+    /// The highest limit between two seconds.
+    pub(crate) fn most(&self, from: f64, to: f64) -> u32 {
+        let range = (from * 10.0) as usize..(to * 10.0) as usize;
+        self.limits[range].iter().copied().max().expect("there is a step in between")
+    }
+
     /// The limit at a second.
     pub(crate) fn limit(&self, at: f64) -> u32 {
         self.limits[(at * 10.0) as usize]
