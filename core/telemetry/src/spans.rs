@@ -79,13 +79,17 @@ impl Spans {
         };
         let builder = self.tracer.span_builder(self.process.clone()).with_kind(SpanKind::Consumer);
         let mut span = builder.start_with_context(&self.tracer, &parent);
-        if span.is_recording() {
-            self.describe(&mut span, messages);
-            let context = span.span_context();
-            let mut sampled = self.lock();
-            sampled.extend(messages.iter().map(|one| (one.hand_out, context.clone())));
-            self.count.store(sampled.len(), Ordering::Release);
+        if !span.is_recording() {
+            // The span itself is large, and nobody will ask for more of it than what it is called.
+            let context = parent.with_remote_span_context(span.span_context().clone());
+            return Box::new(Unsampled(context));
         }
+        self.describe(&mut span, messages);
+        let context = span.span_context();
+        let mut sampled = self.lock();
+        sampled.extend(messages.iter().map(|one| (one.hand_out, context.clone())));
+        self.count.store(sampled.len(), Ordering::Release);
+        drop(sampled);
         Box::new(Process(parent.with_span(span)))
     }
 
@@ -181,26 +185,39 @@ impl Spans {
     }
 }
 
+/// The context of a call that is not sampled: current, and nothing else.
+struct Unsampled(Context);
+
+impl ObservedCall for Unsampled {
+    fn within(&mut self, poll: &mut dyn FnMut()) {
+        within(&self.0, poll);
+    }
+
+    fn ended(self: Box<Self>, _: Ending) {}
+}
+
 /// The span of one call of the handler, and what it was called with.
 struct Process(Context);
 
 impl ObservedCall for Process {
     fn within(&mut self, poll: &mut dyn FnMut()) {
-        let _current = self.0.clone().attach();
-        poll();
+        within(&self.0, poll);
     }
 
     fn ended(self: Box<Self>, ending: Ending) {
         let span = self.0.span();
-        if span.is_recording() {
-            span.set_attribute(KeyValue::new("forebay.outcome", ending.as_str()));
-            if let Some(error) = error_type(ending) {
-                span.set_attribute(KeyValue::new("error.type", error));
-                span.set_status(Status::error(format!("the message was not handled: {error}")));
-            }
+        span.set_attribute(KeyValue::new("forebay.outcome", ending.as_str()));
+        if let Some(error) = error_type(ending) {
+            span.set_attribute(KeyValue::new("error.type", error));
+            span.set_status(Status::error(format!("the message was not handled: {error}")));
         }
         span.end();
     }
+}
+
+fn within(context: &Context, poll: &mut dyn FnMut()) {
+    let _current = context.clone().attach();
+    poll();
 }
 
 pub(crate) fn count_of(messages: usize) -> KeyValue {
