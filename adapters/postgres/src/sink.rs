@@ -22,6 +22,8 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
+use tokio::sync::RwLock;
+use tokio_postgres::error::SqlState;
 
 mod eager;
 
@@ -54,6 +56,8 @@ pub struct BatchSink {
     begin: Arc<str>,
     /// Whether the last batch had something old or bad in it, so that the next is written carefully.
     wary: Arc<AtomicBool>,
+    /// Held by each batch that is written; by one that ran into a deadlock, alone.
+    alone: Arc<RwLock<()>>,
     counters: Arc<Counters>,
 }
 
@@ -73,6 +77,7 @@ impl BatchSink {
             inbox: inbox.into(),
             begin: begin.into(),
             wary: Arc::default(),
+            alone: Arc::default(),
             counters: Arc::default(),
         }
     }
@@ -126,7 +131,7 @@ impl BatchSink {
             results.push(sound);
         }
         if !ids.is_empty() {
-            let outcomes = self.transact(&ids, &rows).await?;
+            let outcomes = self.untangled(&ids, &rows).await?;
             for (place, outcome) in places.into_iter().zip(outcomes) {
                 results[place] = outcome;
             }
@@ -156,6 +161,24 @@ impl BatchSink {
             )));
         }
         if self.inbox.is_some() { Inbox::check(id) } else { Ok(()) }
+    }
+
+    /// One transaction, and after a deadlock another, while no other batch is written: together they would
+    /// run into the next one, and each costs the server's `deadlock_timeout`.
+    async fn untangled(
+        &self,
+        ids: &[MessageId],
+        rows: &[Row],
+    ) -> Result<Vec<Result<(), Failure>>, Failure> {
+        let beside = self.alone.read().await;
+        match self.transact(ids, rows).await {
+            Err(failure) if is_deadlock(&failure) => {
+                drop(beside);
+                let _alone = self.alone.write().await;
+                self.transact(ids, rows).await
+            }
+            done => done,
+        }
     }
 
     /// One transaction; an error means that nothing was written, or that nobody knows.
@@ -261,6 +284,12 @@ impl BatchSink {
         }
         results
     }
+}
+
+fn is_deadlock(failure: &Failure) -> bool {
+    let Failure::Transient { error, .. } = failure else { return false };
+    let error = error.downcast_ref::<DatabaseError>();
+    error.and_then(DatabaseError::code) == Some(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
 /// The same failure for another message of its batch.

@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 /// Longer than anything here should take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a command came to.
 #[derive(Debug)]

@@ -101,8 +101,7 @@ fn a_bad_row_is_a_dead_letter_in_the_servers_words_and_the_rest_is_written() {
 
 #[test]
 fn a_statement_runs_for_each_message_alone_or_in_batches_behind_pgbouncer() {
-    // Batches that touch the same rows in different orders would end in deadlocks, again and again.
-    for (worker, messages, items) in [("batch = { size = 1 }", 60, 7), ("", 400, 400)] {
+    for (worker, messages) in [("batch = { size = 1 }", 60), ("", 400)] {
         let database = Database::new();
         database
             .run("CREATE TABLE stock (item text PRIMARY KEY, n bigint NOT NULL CHECK (n < 1000))");
@@ -116,9 +115,8 @@ params = {{ item = '$.item', n = '$.n' }}",
         );
         let bench = Bench::new();
         bench.config(worker, &handler);
-        let mut lines: String = (0..messages)
-            .map(|n| format!("{{\"item\": \"i{}\", \"n\": 1}}\n", n % items))
-            .collect();
+        let mut lines: String =
+            (0..messages).map(|n| format!("{{\"item\": \"i{}\", \"n\": 1}}\n", n % 7)).collect();
         lines.push_str("{\"item\": \"i0\", \"n\": 1000}\n{\"item\": null, \"n\": 1}\n");
         send_lines(&bench, &lines);
         bench.work_off();

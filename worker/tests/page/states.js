@@ -91,10 +91,11 @@ export async function tells_of_a_broker_that_is_gone({ open, ask, until, check }
     check(/Broker gone .+ · since \d\d:\d\d:\d\d/.test(await state(page)), `why, and since when: ${await state(page)}`);
     check(await page.getAttribute("#banner", "data-tone") === "bad", "it is seen");
     // A loss that is over before the next sample is in no chart.
-    await until("and in the charts", async () =>
-      await page.locator("#card-throughput .bands .broker-gone").count() > 0);
+    const charted = async () => await page.locator("#card-throughput .bands .broker-gone").count() > 0;
+    await until("and in the charts", charted);
     await ask(fault, "off");
     await until(`${fault}: it is back`, async () => (await state(page)).startsWith("Running"));
+    await until("and in the past of the charts", charted);
     await ask("send", JSON.stringify([`ok ${round}`]));
     await until("and it works", async () => await acked() === String(round + 1));
   }

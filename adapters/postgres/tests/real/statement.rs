@@ -1,8 +1,9 @@
 //! A statement of the user's own, for each row of a batch.
 
-use crate::support::{Place, inbox, is_permanent, is_transient, server};
+use crate::support::{Place, eventually, inbox, is_permanent, is_transient, server};
 use forebay::MessageId;
 use forebay_postgres::{BatchSink, PgPool, Row, SetupError, Statement, Value};
+use std::time::Duration;
 
 const ADD: &str = "INSERT INTO t AS old VALUES ($1, $2) \
                    ON CONFLICT (id) DO UPDATE SET n = old.n + EXCLUDED.n";
@@ -68,6 +69,32 @@ async fn a_constraint_that_waits_for_the_commit_finds_its_culprit() {
     assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
     assert!(results[1].as_ref().unwrap_err().to_string().contains("23503"), "{results:?}");
     assert_eq!(place.number("SELECT count(*) FROM child").await, 2);
+}
+
+/// Which rows a statement locks, the sink does not know, and so cannot put them into an order.
+#[tokio::test]
+async fn a_batch_that_the_server_ended_for_a_deadlock_is_written_alone() {
+    let (place, pool) = place().await;
+    let statement = Statement::open(&pool, ADD, 2).await.unwrap();
+    let sink = BatchSink::new(&pool, statement, None);
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let before = place.number(deadlocks).await;
+    let writers = (0..4).map(|_| async {
+        for _ in 0..5 {
+            let mut ids: Vec<usize> = (0..10).collect();
+            fastrand::shuffle(&mut ids);
+            let rows = ids.into_iter().map(|id| row(id, 1_i64)).collect();
+            for result in sink.write(rows).await {
+                result.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(writers).await;
+    assert_eq!(place.number("SELECT sum(n) FROM t").await, 4 * 5 * 10);
+    eventually("there was one", Duration::from_secs(20), || async {
+        place.number(deadlocks).await > before
+    })
+    .await;
 }
 
 #[tokio::test]

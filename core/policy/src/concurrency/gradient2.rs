@@ -277,8 +277,8 @@ impl Gradient2 {
         let gradient = (self.tolerance * self.long / self.short).max(0.5);
         let room = ((gradient - 1.0) / (self.tolerance - 1.0)).clamp(0.0, 1.0);
         let queue = self.queue.min((before / 4.0).max(1.0));
-        // Squared: near the balance noise would raise the limit by more than it lowers it.
-        let target = gradient.min(1.0) * before + room * room * queue;
+        // Not in proportion: near the balance noise would raise the limit by more than it lowers it.
+        let target = gradient.min(1.0) * before + room.powf(1.5) * queue;
         // Far above the usual it is no noise: few calls make long windows, and time counts, not calls.
         let windows = if gradient < 1.0 / UP { gathered.windows } else { 1.0 };
         let smoothing = 1.0 - (1.0 - self.smoothing).powf(windows);
