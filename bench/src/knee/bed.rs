@@ -32,18 +32,17 @@ pub struct Count {
 }
 
 impl Bed {
-    /// Starts a server, with tables for the work. Without `sync` a commit does not wait for the disk.
+    /// Starts a server, with tables for the work and with these settings beside its own.
     ///
     /// # Errors
     /// When the server refuses its tables.
-    pub async fn start(sync: bool) -> Result<Self, Fault> {
-        let cluster = Cluster::start(&[
+    pub async fn start(settings: &[&str]) -> Result<Self, Fault> {
+        let own = [
             "max_connections = 100",
             "shared_buffers = 128MB",
-            "autovacuum_naptime = 5s",
             "max_parallel_workers_per_gather = 0",
-            if sync { "fsync = on" } else { "fsync = off" },
-        ]);
+        ];
+        let cluster = Cluster::start(&[&own, settings].concat());
         cluster.up();
         let admin = connect(&cluster.url()).await?;
         let tables = format!(

@@ -73,7 +73,7 @@ impl Plan {
     /// # Errors
     /// When the server or the worker fails, or work is left at the end.
     pub async fn run(&self, bed: &Arc<Bed>) -> Result<Ran, Fault> {
-        let work = Work::start(&bed.url(), adaptive()?).await?;
+        let work = Work::start(&bed.url(), adaptive()?, 0).await?;
         let watch = Watch::start(work.control.clone());
         let sent = work.arrive(self.rate, 0, self.play(bed, &watch)).await?;
         work.done(self.rest).await?;

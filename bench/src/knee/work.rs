@@ -78,14 +78,16 @@ pub struct Work {
 struct State {
     inbox: Inbox,
     latency: Latency,
+    sums: u32,
 }
 
 impl Work {
-    /// Starts a worker before the server at `url`.
+    /// Starts a worker before the server at `url`. Each message also sums up so many accounts, which
+    /// takes a processor of the server about 0.1 microseconds each.
     ///
     /// # Errors
     /// When the server cannot be reached.
-    pub async fn start(url: &str, limit: Concurrency) -> Result<Self, Fault> {
+    pub async fn start(url: &str, limit: Concurrency, sums: u32) -> Result<Self, Fault> {
         let options = PoolOptions::new(url)
             .connections(CONNECTIONS)
             .wait(PATIENCE / 2)
@@ -105,7 +107,7 @@ impl Work {
             .retry(retry()?)
             .gate(gate)
             .timeout(PATIENCE)
-            .state(State { inbox, latency: latency.clone() })
+            .state(State { inbox, latency: latency.clone(), sums })
             .handler(book)
             .build()?;
         let control = worker.control();
@@ -183,13 +185,19 @@ impl Work {
 }
 
 async fn book(job: Job<Bytes, State>) -> Result<(), Failure> {
-    let State { inbox, latency } = job.state();
+    let State { inbox, latency, sums } = job.state();
     let message = String::from_utf8_lossy(&job.payload).into_owned();
     let number: u64 = message.parse().map_err(Failure::permanent)?;
     // Far apart, so that neighbours in time are none in the table.
     let account = i32::try_from(number.wrapping_mul(7919) % u64::from(ACCOUNTS)).unwrap_or(0);
     let start = Instant::now();
+    let first = account.min(i32::try_from(ACCOUNTS - sums).unwrap_or(0));
+    let last = first + i32::try_from(*sums).unwrap_or(0);
     let work = async |tx: &Transaction| {
+        if *sums > 0 {
+            let sql = "SELECT sum(balance) FROM accounts WHERE id BETWEEN $1 AND $2";
+            tx.query(sql, &[(&first, Type::INT4), (&last, Type::INT4)]).await?;
+        }
         let sql = "UPDATE accounts SET balance = balance + 1 WHERE id = $1";
         tx.execute(sql, &[(&account, Type::INT4)]).await?;
         tx.execute("INSERT INTO effects VALUES ($1)", &[(&message, Type::TEXT)]).await

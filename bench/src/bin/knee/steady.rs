@@ -23,6 +23,10 @@ use std::{
 /// The backlog is kept at so many messages at least.
 const BACKLOG: u64 = 4_000;
 
+/// Neither a checkpoint nor a vacuum falls into a run: they move the knee while they last.
+const UNDISTURBED: [&str; 4] =
+    ["autovacuum = off", "checkpoint_timeout = 1h", "max_wal_size = 8GB", "full_page_writes = off"];
+
 #[derive(Args)]
 pub(crate) struct Steady {
     /// The fixed limits.
@@ -32,7 +36,7 @@ pub(crate) struct Steady {
     #[arg(long, default_value_t = 10)]
     rounds: usize,
     /// Seconds until it counts.
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 15.0)]
     warm: f64,
     /// Seconds that count.
     #[arg(long, default_value_t = 5.0)]
@@ -40,6 +44,9 @@ pub(crate) struct Steady {
     /// Commits do not wait for the disk: processors are what there is too little of.
     #[arg(long)]
     no_sync: bool,
+    /// How many accounts each message sums up beside: a statement that takes a processor's time.
+    #[arg(long, default_value_t = 0)]
+    sums: u32,
 }
 
 /// Runs of one limit; `None` adapts.
@@ -84,9 +91,13 @@ impl Steady {
     }
 
     async fn once(&self, fixed: Option<u32>) -> Result<Run, Fault> {
-        let bed = Bed::start(!self.no_sync).await?;
+        let mut settings = UNDISTURBED.to_vec();
+        if self.no_sync {
+            settings.push("fsync = off");
+        }
+        let bed = Bed::start(&settings).await?;
         let limit = fixed.map_or_else(adaptive, |limit| Ok(Concurrency::fixed(limit)))?;
-        let work = Work::start(&bed.url(), limit).await?;
+        let work = Work::start(&bed.url(), limit, self.sums).await?;
         let mut sent = 0;
         self.feed(&work, &mut sent, self.warm).await?;
         work.latency.lock().unwrap_or_else(PoisonError::into_inner).reset();
