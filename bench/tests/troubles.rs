@@ -26,7 +26,7 @@ const RECOVERS: Duration = Duration::from_secs(25);
 
 async fn falls_and_recovers(trouble: Trouble) {
     let _alone = ALONE.lock().await;
-    let bed = Arc::new(Bed::start(&["autovacuum_naptime = 5s", "fsync = off"]).await.unwrap());
+    let bed = Arc::new(Bed::start(&["fsync = off"]).await.unwrap());
     let second = Duration::from_secs(1);
     let plan = Plan {
         trouble,

@@ -40,6 +40,7 @@ impl Bed {
         let own = [
             "max_connections = 100",
             "shared_buffers = 128MB",
+            "autovacuum_naptime = 5s",
             "max_parallel_workers_per_gather = 0",
         ];
         let cluster = Cluster::start(&[&own, settings].concat());

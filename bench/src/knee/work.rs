@@ -82,8 +82,8 @@ struct State {
 }
 
 impl Work {
-    /// Starts a worker before the server at `url`. Each message also sums up so many accounts, which
-    /// takes a processor of the server about 0.1 microseconds each.
+    /// Starts a worker before the server at `url`. Each message also sums up so many accounts, fewer
+    /// than there are, which takes a processor of the server about 0.1 microseconds each.
     ///
     /// # Errors
     /// When the server cannot be reached.
@@ -189,14 +189,15 @@ async fn book(job: Job<Bytes, State>) -> Result<(), Failure> {
     let message = String::from_utf8_lossy(&job.payload).into_owned();
     let number: u64 = message.parse().map_err(Failure::permanent)?;
     // Far apart, so that neighbours in time are none in the table.
-    let account = i32::try_from(number.wrapping_mul(7919) % u64::from(ACCOUNTS)).unwrap_or(0);
+    let account = number.wrapping_mul(7919) % u64::from(ACCOUNTS);
+    let first = account.min(u64::from(ACCOUNTS.saturating_sub(*sums)));
+    let id = |account: u64| i32::try_from(account).map_err(Failure::permanent);
+    let (account, first, end) = (id(account)?, id(first)?, id(first + u64::from(*sums))?);
     let start = Instant::now();
-    let first = account.min(i32::try_from(ACCOUNTS - sums).unwrap_or(0));
-    let last = first + i32::try_from(*sums).unwrap_or(0);
     let work = async |tx: &Transaction| {
         if *sums > 0 {
-            let sql = "SELECT sum(balance) FROM accounts WHERE id BETWEEN $1 AND $2";
-            tx.query(sql, &[(&first, Type::INT4), (&last, Type::INT4)]).await?;
+            let sql = "SELECT sum(balance) FROM accounts WHERE id >= $1 AND id < $2";
+            tx.query(sql, &[(&first, Type::INT4), (&end, Type::INT4)]).await?;
         }
         let sql = "UPDATE accounts SET balance = balance + 1 WHERE id = $1";
         tx.execute(sql, &[(&account, Type::INT4)]).await?;

@@ -117,7 +117,7 @@ impl Troubles {
     }
 
     async fn once(&self, trouble: Trouble) -> Result<Ran, Fault> {
-        let bed = Arc::new(Bed::start(&["autovacuum_naptime = 5s"]).await?);
+        let bed = Arc::new(Bed::start(&[]).await?);
         let exactly = |seconds| {
             let least = Duration::from_secs(seconds);
             Span { least, most: least }

@@ -3,13 +3,13 @@
 //! The best fixed one is that of the greatest power, throughput divided by p99. It is chosen after the
 //! fact, by the runs that it is then compared by, which makes it look a little better than it is.
 
-use clap::Args;
+use clap::{Args, value_parser};
 use forebay::policy::Concurrency;
 use forebay_bench::{
     bootstrap::Interval,
     knee::{
         Fault,
-        bed::Bed,
+        bed::{ACCOUNTS, Bed},
         work::{Work, adaptive},
     },
     progress,
@@ -45,7 +45,7 @@ pub(crate) struct Steady {
     #[arg(long)]
     no_sync: bool,
     /// How many accounts each message sums up beside: a statement that takes a processor's time.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(..i64::from(ACCOUNTS)))]
     sums: u32,
 }
 
