@@ -131,6 +131,23 @@ fn gradient_falls_within_two_seconds_when_calls_become_slow() {
     }
 }
 
+/// Also when the limit has never been in full use, so that nothing has been measured.
+#[test]
+fn gradient_falls_when_calls_become_slow_in_a_quiet_system() {
+    for (rate, slow) in [(150.0, 0.045), (150.0, 0.2), (400.0, 0.015)] {
+        for tenth in 0..40 {
+            let at = 1.0 + f64::from(tenth) / 10.0;
+            let becomes = Event::Becomes(at, Service::Pool { servers: 40, seconds: slow });
+            let scenario = Scenario::of(Service::Pool { servers: 40, seconds: 0.002 });
+            let scenario = Scenario { seconds: 8.0, noise: 0.3, ..scenario.with(becomes) };
+            let scenario = Scenario { arrivals: Some(rate), ..scenario };
+            let seen = run(&scenario, gradient());
+            let (before, least) = (seen.limit(at - 0.1), seen.least(at, at + 2.0));
+            assert!(least <= before / 2, "{slow}, {at}: {before} -> {least}: {:?}", seen.limits);
+        }
+    }
+}
+
 #[test]
 fn fall_when_nothing_completes_and_recover() {
     let crowd = Service::Slowdown { knee: 40.0, seconds: 0.02 };

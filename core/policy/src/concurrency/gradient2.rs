@@ -53,8 +53,10 @@
 //! proves too much on the way is not gone to so fast again.
 //!
 //! Between measurements `long` only falls: slowly on average, faster when it is more than twice what is
-//! seen. Before the first, half a second after the start, it is the mean of what has been seen. `short`
-//! is an average too, over a few windows, so that not all noise becomes decreases.
+//! seen. Before the first, which is due after half a second but not before the limit is in full use, it
+//! is the mean of all that has been seen: an average over the last few windows would have taken trouble
+//! for the usual before the limit has fallen. `short` is an average too, over a few windows, so that not
+//! all noise becomes decreases.
 //!
 //! ```text
 //!              MEASURE_EVERY is over, limit in use
@@ -109,10 +111,8 @@ const IDLE: f64 = 1.04;
 /// How much of a measurement is believed, as far as it is within a factor of two of `long`; one that
 /// is further off is no noise.
 const BELIEVED: f64 = 0.5;
-/// How much of a new window goes into the short average, and into the long one before anything has
-/// been measured.
+/// How much of a new window goes into the short average.
 const SHORT_WEIGHT: f64 = 0.4;
-const FIRST_WEIGHT: f64 = 0.2;
 /// What is left of `long` at each window while it is more than twice `short`.
 const DRIFT: f64 = 0.9;
 
@@ -167,6 +167,8 @@ pub(super) struct Gradient2 {
     window: Window,
     trouble: Trouble,
     phase: Phase,
+    /// How many windows there have been before anything was measured.
+    unmeasured: f64,
     /// Whether `long` has been measured.
     measured: bool,
     /// The limit when it was measured last.
@@ -215,6 +217,7 @@ impl Gradient2 {
             window: Window::default(),
             trouble: Trouble::new(),
             phase: Phase::Following { measure_at: Moment::NEVER, put_off: false },
+            unmeasured: 0.0,
             measured: false,
             measured_at: 0.0,
         })
@@ -306,7 +309,8 @@ impl Gradient2 {
             // What is above `long` may be a queue: only a measurement raises it.
             self.long += self.weight * (self.short.min(self.long) - self.long);
         } else {
-            self.long += FIRST_WEIGHT * (latency - self.long);
+            self.unmeasured += 1.0;
+            self.long += (1.0 / self.unmeasured).max(self.weight) * (latency - self.long);
         }
         if self.long > 2.0 * self.short {
             self.long *= DRIFT;
@@ -364,7 +368,7 @@ impl Gradient2 {
         if let Phase::Measuring(measurement) = self.phase
             && let Some((seen, error)) = measurement.mean()
         {
-            if self.measured && seen > UP * measurement.before + 2.0 * error {
+            if seen > UP * measurement.before + 2.0 * error {
                 // Less load, and more latency: something has gone wrong meanwhile.
                 (trips, least) = (PUT_OFF_TRIPS, PUT_OFF);
             } else {
