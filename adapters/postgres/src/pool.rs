@@ -15,7 +15,7 @@ use crate::{
     tls::Tls,
 };
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+    Manager, ManagerConfig, Object, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts,
 };
 use forebay::{Control, Failure, Gate, WorkerPhase};
 use std::{
@@ -78,6 +78,9 @@ impl PgPool {
         let pool = Pool::builder(manager)
             .max_size(options.connections as usize)
             .runtime(Runtime::Tokio1)
+            // The one used last is the warmest. In turn, all that were ever open would be kept busy, and
+            // a server that has to run many processes a little does less than one with few.
+            .queue_mode(QueueMode::Lifo)
             .timeouts(Timeouts {
                 wait: None, // seats are waited for, never deadpool
                 create: Some(options.connect_timeout),
@@ -240,16 +243,13 @@ impl PgPool {
         self.0.ceiling.send_replace(ceiling);
     }
 
-    /// Closes idle connections above the ceiling.
+    /// Closes idle connections above the ceiling, first those that have been idle for longest.
     pub(crate) fn trim(&self) {
-        let ceiling = self.ceiling() as usize;
-        let status = self.0.pool.status();
-        let in_use = status.size.saturating_sub(status.available);
-        if status.size > ceiling {
-            let mut keep = ceiling.saturating_sub(in_use);
+        let mut surplus = self.0.pool.status().size.saturating_sub(self.ceiling() as usize);
+        if surplus > 0 {
             self.0.pool.retain(|_, _| {
-                let kept = keep > 0;
-                keep = keep.saturating_sub(1);
+                let kept = surplus == 0;
+                surplus = surplus.saturating_sub(1);
                 kept
             });
         }

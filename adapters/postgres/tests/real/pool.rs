@@ -33,6 +33,23 @@ async fn waiting_for_too_long_is_backpressure() {
     assert_eq!(pool.held(), 2);
 }
 
+/// So that few of them are kept busy where few are needed, however many there once were.
+#[tokio::test]
+async fn the_connection_used_last_is_used_first() {
+    let place = Place::new().await;
+    let pool = PgPool::connect(place.options().connections(4)).await.unwrap();
+    let get = async || {
+        let connection = pool.get().await.unwrap();
+        let row = connection.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
+        (connection, row.get::<_, i32>(0))
+    };
+    let (first, second, third) = (get().await, get().await, get().await);
+    drop((first.0, third.0, second.0));
+    for _ in 0..6 {
+        assert_eq!(get().await.1, second.1);
+    }
+}
+
 #[tokio::test]
 async fn a_gate_keeps_handlers_at_the_number_of_connections() {
     let place = Place::new().await;
