@@ -43,6 +43,10 @@ impl Kafka {
 impl Broker for Kafka {
     type Source = KafkaSource;
 
+    fn address(&self) -> (&'static str, &str) {
+        ("kafka", &self.brokers)
+    }
+
     async fn filled(&self, load: Load) -> Result<String, Fault> {
         let topic = format!("bench-{}", fastrand::u64(..));
         let new = NewTopic::new(&topic, PARTITIONS, TopicReplication::Fixed(1));

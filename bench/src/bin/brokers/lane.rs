@@ -1,6 +1,6 @@
-//! One run on one queue: filled, consumed by the bare loop or by Forebay, removed.
+//! One run on one queue: filled, consumed by the bare loop, by Forebay or by a peer, removed.
 
-use crate::Fault;
+use crate::{Fault, peer::Peer};
 use bytes::Bytes;
 use clap::ValueEnum;
 use forebay::{Failure, Handler, Job, Raw, Source, Worker, policy::Concurrency};
@@ -39,6 +39,10 @@ impl Work {
         Self((!time.is_zero()).then_some(time))
     }
 
+    pub(crate) fn micros(self) -> u128 {
+        self.0.unwrap_or_default().as_micros()
+    }
+
     pub(crate) fn on(self, payload: &[u8]) {
         black_box(payload);
         if let Some(time) = self.0 {
@@ -53,6 +57,9 @@ impl Work {
 /// A broker, and the best loop that can be written by hand on its client.
 pub(crate) trait Broker {
     type Source: Source;
+
+    /// How a peer calls it, and where it is.
+    fn address(&self) -> (&'static str, &str);
 
     /// A new queue that holds the load.
     async fn filled(&self, load: Load) -> Result<String, Fault>;
@@ -73,6 +80,8 @@ pub(crate) trait Broker {
 pub(crate) enum Lane {
     Bare,
     Forebay,
+    #[value(skip)]
+    Peer,
 }
 
 impl fmt::Display for Lane {
@@ -80,12 +89,14 @@ impl fmt::Display for Lane {
         f.pad(match self {
             Self::Bare => "bare",
             Self::Forebay => "Forebay",
+            Self::Peer => "peer",
         })
     }
 }
 
 impl Lane {
-    pub(crate) const ALL: [Self; 2] = [Self::Bare, Self::Forebay];
+    /// Those that run in this process.
+    pub(crate) const OWN: [Self; 2] = [Self::Bare, Self::Forebay];
 
     /// Consumes a queue that holds the load.
     pub(crate) async fn consume<B: Broker>(
@@ -94,10 +105,15 @@ impl Lane {
         queue: &str,
         load: Load,
         work: Work,
+        peer: Option<&Peer>,
     ) -> Result<Cost, Fault> {
         match self {
             Self::Bare => broker.bare(queue, load, work).await,
             Self::Forebay => forebay(broker.source(queue).await?, load.messages, work).await,
+            Self::Peer => {
+                let peer = peer.ok_or("--peer: which program?")?;
+                peer.consume(broker.address(), queue, load, work).await
+            }
         }
     }
 }
@@ -107,9 +123,10 @@ pub(crate) async fn run<B: Broker>(
     lane: Lane,
     load: Load,
     work: Work,
+    peer: Option<&Peer>,
 ) -> Result<Cost, Fault> {
     let queue = broker.filled(load).await?;
-    let cost = tokio::time::timeout(PATIENCE, lane.consume(broker, &queue, load, work)).await;
+    let cost = tokio::time::timeout(PATIENCE, lane.consume(broker, &queue, load, work, peer)).await;
     let cost = cost.map_err(|_| format!("a run on {queue} hung for {PATIENCE:?}"))?;
     broker.remove(&queue).await?;
     cost

@@ -13,6 +13,7 @@ mod instructions;
 mod kafka;
 mod lane;
 mod pairs;
+mod peer;
 mod rabbitmq;
 mod sqs;
 
@@ -39,6 +40,12 @@ struct Flags {
     /// How often each case is run, the lanes in turn.
     #[arg(long, default_value_t = 9)]
     pairs: usize,
+    /// A program that consumes the same as a third: bench/mq-bridge is one, and says how.
+    #[arg(long)]
+    peer: Option<PathBuf>,
+    /// RabbitMQ: classic queues in place of quorum queues, for a peer that knows no others.
+    #[arg(long)]
+    classic: bool,
     /// Count the instructions of a message under callgrind instead, without work in the handler: the
     /// difference between `messages` and a quarter of them.
     #[arg(long)]
@@ -64,9 +71,12 @@ enum Which {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Fault> {
     let flags = Flags::parse();
+    if flags.classic && !matches!(flags.broker, Which::Rabbitmq) {
+        return Err("--classic: only RabbitMQ has classic queues".into());
+    }
     match flags.broker {
         Which::Kafka => answer(&kafka::Kafka::new(), &flags).await,
-        Which::Rabbitmq => answer(&rabbitmq::RabbitMq::connect().await?, &flags).await,
+        Which::Rabbitmq => answer(&rabbitmq::RabbitMq::connect(flags.classic).await?, &flags).await,
         Which::Sqs => answer(&sqs::Sqs::connect().await, &flags).await,
     }
 }

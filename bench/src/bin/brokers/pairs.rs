@@ -3,6 +3,7 @@
 use crate::{
     Fault, Flags,
     lane::{self, Broker, Lane, Load, Work},
+    peer::Peer,
 };
 use forebay_bench::{cost::Cost, median::median, progress, table::Table};
 use std::time::Duration;
@@ -18,7 +19,8 @@ pub(crate) async fn measure<B: Broker>(broker: &B, flags: &Flags) -> Result<(), 
         "µs of CPU",
         "Forebay - it, µs",
     ]);
-    let lanes = Lane::ALL;
+    let peer = flags.peer.clone().map(Peer::new);
+    let lanes: Vec<Lane> = Lane::OWN.into_iter().chain(peer.as_ref().map(|_| Lane::Peer)).collect();
     for &bytes in &flags.bytes {
         for &micros in &flags.work {
             let load = Load { messages: flags.messages, bytes };
@@ -27,7 +29,7 @@ pub(crate) async fn measure<B: Broker>(broker: &B, flags: &Flags) -> Result<(), 
             for pair in 1..=flags.pairs {
                 for (lane, runs) in lanes.iter().zip(&mut runs) {
                     progress::show(&format!("{bytes} bytes, {micros} µs, pair {pair}: {lane}"));
-                    runs.push(lane::run(broker, *lane, load, work).await?);
+                    runs.push(lane::run(broker, *lane, load, work, peer.as_ref()).await?);
                 }
             }
             let ours = lanes.iter().position(|lane| *lane == Lane::Forebay).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! RabbitMQ: a quorum queue. By hand: one channel, prefetch 500, an acknowledgement of all up to
+//! RabbitMQ: a quorum queue, or a classic one. By hand: one channel, prefetch 500, an acknowledgement of all up to
 //! here every hundred messages, which is the fastest way that the protocol knows.
 
 use crate::{
@@ -6,13 +6,13 @@ use crate::{
     lane::{Broker, Load, Work},
 };
 use forebay_bench::cost::{Cost, Stopwatch};
-use forebay_rabbitmq::{RabbitOptions, RabbitQueue, RabbitSource};
+use forebay_rabbitmq::{QueueKind, RabbitOptions, RabbitQueue, RabbitSource, Topology};
 use futures_util::StreamExt;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, QueueDeleteOptions,
+        ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::FieldTable,
 };
@@ -23,16 +23,25 @@ const ACK_EVERY: u64 = 100;
 pub(crate) struct RabbitMq {
     url: String,
     connection: Connection,
+    classic: bool,
 }
 
 impl RabbitMq {
-    pub(crate) async fn connect() -> Result<Self, Fault> {
+    pub(crate) async fn connect(classic: bool) -> Result<Self, Fault> {
         let url = std::env::var("FOREBAY_TEST_AMQP")
             .unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:25672/%2f".into());
         let connection = Connection::connect(&url, ConnectionProperties::default())
             .await
             .map_err(|error| format!("{error}: `scripts/brokers up rabbitmq` starts the broker"))?;
-        Ok(Self { url, connection })
+        Ok(Self { url, connection, classic })
+    }
+
+    fn options(&self, queue: &str) -> RabbitOptions {
+        let options = RabbitOptions::new(&self.url, queue);
+        match self.classic {
+            true => options.kind(QueueKind::Classic).topology(Topology::Leave),
+            false => options,
+        }
     }
 
     async fn channel(&self) -> Result<Channel, Fault> {
@@ -43,12 +52,23 @@ impl RabbitMq {
 impl Broker for RabbitMq {
     type Source = RabbitSource;
 
+    fn address(&self) -> (&'static str, &str) {
+        ("rabbitmq", &self.url)
+    }
+
     async fn filled(&self, load: Load) -> Result<String, Fault> {
         let queue = format!("bench-{}", fastrand::u64(..));
         let channel = self.channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        // By the adapter, so that both lanes consume the same queue.
-        RabbitQueue::open(RabbitOptions::new(&self.url, &queue)).await?;
+        if self.classic {
+            // Without any arguments: mq-bridge declares it again like this.
+            for name in [queue.clone(), dead(&queue)] {
+                let options = QueueDeclareOptions { durable: true, ..Default::default() };
+                channel.queue_declare(name.into(), options, FieldTable::default()).await?;
+            }
+        }
+        // By the adapter, so that all lanes consume the same queue.
+        RabbitQueue::open(self.options(&queue)).await?;
         let payload = vec![b'x'; load.bytes];
         let persistent = BasicProperties::default().with_delivery_mode(2);
         let mut confirms = Vec::new();
@@ -91,12 +111,11 @@ impl Broker for RabbitMq {
     }
 
     async fn source(&self, queue: &str) -> Result<RabbitSource, Fault> {
-        let options = RabbitOptions::new(&self.url, queue);
-        Ok(RabbitQueue::open(options).await?.source().await?)
+        Ok(RabbitQueue::open(self.options(queue)).await?.source().await?)
     }
 
     async fn remove(&self, queue: &str) -> Result<(), Fault> {
-        for name in [queue.to_owned(), format!("{queue}.dead")] {
+        for name in [queue.to_owned(), dead(queue)] {
             // RabbitMQ 3.10's log of quorum queues now and then restarts when one is deleted, which ends
             // the connection that asked for it: so each has one of its own, and a second try.
             if self.removed(&name).await.is_err() {
@@ -114,4 +133,8 @@ impl RabbitMq {
         channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
         Ok(connection.close(200, "done".into()).await?)
     }
+}
+
+fn dead(queue: &str) -> String {
+    format!("{queue}.dead")
 }

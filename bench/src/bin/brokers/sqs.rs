@@ -41,6 +41,10 @@ impl Sqs {
 impl Broker for Sqs {
     type Source = SqsSource;
 
+    fn address(&self) -> (&'static str, &str) {
+        ("sqs", &self.endpoint)
+    }
+
     async fn filled(&self, load: Load) -> Result<String, Fault> {
         let name = format!("bench-{}", fastrand::u64(..));
         let made = self.client.create_queue().queue_name(&name).send().await?;
