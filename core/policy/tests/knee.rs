@@ -163,6 +163,21 @@ fn gradient_is_at_most_one_call_off_a_small_pool() {
     }
 }
 
+/// What a system does by itself is taken for no queue, and its absence for no room: as a small database
+/// whose calls, all together, take a tenth more or less for a fraction of a second. By Gunther's law with a
+/// contention of a quarter, power is greatest at three.
+#[test]
+fn gradient_finds_the_knee_of_an_unsteady_system() {
+    for seed in 1..=12 {
+        let service = Service::Contention { sigma: 0.25, kappa: 0.0, seconds: 0.000_6 };
+        let mut curve = Curve::of("unsteady", service, 0.4, 40.0);
+        (curve.scenario.seed, curve.scenario.wander, curve.from) = (seed, 0.1, 15.0);
+        let came = curve.run(gradient());
+        println!("unsteady, seed {seed}: {:.1}", came.limit);
+        assert!((2.0..=5.0).contains(&came.limit), "seed {seed}: {}", came.limit);
+    }
+}
+
 /// A limit that begins far above the knee, or is left there by a system that has lost capacity, comes
 /// down by itself: within seconds where calls take milliseconds.
 #[test]

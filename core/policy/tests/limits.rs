@@ -221,21 +221,27 @@ fn a_call_that_started_before_the_last_decrease_counts_for_nothing() {
 }
 
 #[test]
-fn gradient_lowers_the_limit_by_a_fifth_for_a_moment_to_measure() {
+fn gradient_lowers_the_limit_by_a_fifth_again_and_again_to_measure() {
     let mut limit = gradient(8);
-    let changes = drive(&mut limit, 0, 5000, 10, Signal::Success);
+    let changes = drive(&mut limit, 0, 1000, 10, Signal::Success);
     let measuring: Vec<_> = changes.iter().filter(|it| it.cause == LimitCause::Measuring).collect();
-    assert_eq!(
-        measuring.len(),
-        4,
-        "half a second after the start, and 3 s after that: {measuring:?}"
+    assert!(
+        measuring.len() >= 6,
+        "half a second after the start, three times at least: {changes:?}"
     );
-    for pair in measuring.chunks(2) {
+    for pair in measuring[..6].chunks(2) {
         let (down, up) = (pair[0], pair[1]);
-        // Fractions of a call are counted, and not shown.
-        assert!(down.to == down.from * 4 / 5 || down.to == (down.from + 1) * 4 / 5, "{down:?}");
-        assert_eq!((up.from, up.to), (down.to, down.from));
+        assert_eq!(down.to, down.from * 4 / 5, "{measuring:?}");
+        assert_eq!((up.from, up.to), (down.to, down.from), "{measuring:?}");
     }
+}
+
+/// Where nothing waits, a measurement says so, and is followed by growth.
+#[test]
+fn gradient_grows_while_latency_does_not() {
+    let mut limit = gradient(8);
+    drive(&mut limit, 0, 5000, 10, Signal::Success);
+    assert!(limit.limit() > 40, "{}", limit.limit());
 }
 
 /// Latency that falls with the load was waiting: what was left off stays off.
@@ -243,13 +249,12 @@ fn gradient_lowers_the_limit_by_a_fifth_for_a_moment_to_measure() {
 fn gradient_stays_down_where_the_last_fifth_only_waits() {
     let mut limit = gradient(64);
     let mut changes = vec![];
-    for round in 0..120_u64 {
+    for round in 0..200_u64 {
         let (now, took) = (round * 20, u64::from(limit.limit()) / 4);
         changes.extend(drive(&mut limit, now, 20, took.clamp(1, 20), Signal::Success));
     }
-    let measuring = changes.iter().filter(|it| it.cause == LimitCause::Measuring);
-    let down = measuring.take_while(|it| it.to < it.from).last();
-    assert!(down.is_some_and(|it| it.to < 40), "down, again and again, and never up: {changes:?}");
+    assert!(limit.limit() < 40, "down within 4 s: {changes:?}");
+    assert!(changes.iter().all(|it| it.to < 80), "and not up before: {changes:?}");
 }
 
 #[test]

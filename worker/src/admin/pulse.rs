@@ -17,8 +17,9 @@ const QUIET: Duration = Duration::from_secs(11);
 const STUCK: Duration = Duration::from_secs(30);
 /// Over how many seconds it is averaged what a worker does now: some looks.
 const NOW_SPAN: f64 = 1.0;
-/// A limit below this share of the highest that it has had has fallen.
-const FALLEN: f64 = 0.9;
+/// A limit below this share of the highest that it has had has fallen. At four fifths an adaptive one may
+/// just be measuring.
+const FALLEN: f64 = 0.75;
 /// Of a limit, or a rate, this share in use is all of it.
 const USED_UP: f64 = 0.9;
 

@@ -18,9 +18,9 @@
 //! A worker with a backlog always uses its whole limit, which breaks the original in two ways.
 //!
 //! - *It creeps.* Under a constant load `long` comes to equal `short`, queue included, and the limit
-//!   grows without end. So every [`MEASURE_EVERY`], the limit is lowered to four fifths for a moment,
-//!   and the latency seen then is taken as `long`. TCP's BBR does the same (`ProbeRTT`; N. Cardwell et
-//!   al., "BBR: Congestion-Based Congestion Control", 2016).
+//!   grows without end. So every few seconds ([`USUALLY`]) the limit is lowered to four fifths, again
+//!   and again for a moment, and the latency seen then is taken as `long`. TCP's BBR does the same
+//!   (`ProbeRTT`; N. Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016).
 //! - *It takes a slower system for a crowded one.* When each call takes longer for good, whatever the
 //!   limit, the original stays small until `long` has caught up. The same measurement tells: latency
 //!   that does not fall with the load is no queue.
@@ -37,15 +37,21 @@
 //! calls slow each other down, it is well below the most that goes through. The default is a little
 //! above that root: a sharp knee is missed by an eighth at most.
 //!
-//! # What a measurement counts
+//! # What a measurement does
 //!
-//! The calls that *end* in it, once two round trips have passed. Those that both start and end in it
-//! would be the short ones: of exponential times their mean is 15% too low, more than is tolerated. If
-//! latency falls as the load does, beyond twice its standard error, that fifth was only waiting: the
-//! limit stays down, and the next measurement comes soon; so it does if latency falls by more than is
-//! tolerated, once the limit has had time to follow. While latency is far above what is usual, a
-//! measurement is put off by a second, and one in which it rises is thrown away: the limit is to fall
-//! before trouble is taken for the usual.
+//! It holds latency at the lowered limit against that at the whole one, in pairs
+//! ([`Measurement`](super::measurement)), so that what the system does by itself meanwhile falls into both.
+//! Few calls can be lowered by whole ones only, by more than a fifth: what is tolerated is scaled to that.
+//!
+//! - *Clearly too high*: latency falls by more than is tolerated, beyond the error. The limit stays down,
+//!   and is measured again soon.
+//! - *Far too low*: it does not even fall by half of that. The limit grows by a step, and is measured again
+//!   soon.
+//! - *In between*: until the next measurement the limit may grow to a little more where there is room, and
+//!   not at all where there is none; twice as far where the error is too large to say.
+//!
+//! While latency is far above what is usual, a measurement is put off by a second, and one in which it
+//! rises is thrown away: the limit is to fall before trouble is taken for the usual.
 //!
 //! At its least the limit cannot be lowered, and need not be: there is no queue, so `long` follows what is
 //! seen. If that is far above what was usual, the system has become slower, and the fall was in vain: the
@@ -59,10 +65,10 @@
 //! all noise becomes decreases.
 //!
 //! ```text
-//!              MEASURE_EVERY is over, limit in use
-//!   Following ------------------------------------> Measuring (four fifths of the limit)
+//!               a pause is over, limit in use
+//!   Following ------------------------------------> Measuring (four fifths, and all, in turn)
 //!       ^                                                 |
-//!       +-- enough calls, or too long --------------------+
+//!       +-- it is clear, or takes too long ---------------+
 //!       +-- losses, backpressure, a hang (nothing learned)
 //! ```
 //!
@@ -71,8 +77,9 @@
 
 use super::{
     Bounds, LimitCause,
-    measurement::Measurement,
+    measurement::{Measured, Measurement},
     sample::{Gathered, Trouble, Window},
+    seconds,
 };
 use crate::{Moment, PolicyError, Signal};
 use std::time::Duration;
@@ -82,35 +89,33 @@ const LOSS: f64 = 0.75;
 const HANG: f64 = 0.5;
 /// By what the limit grows where it is known to have been fine.
 const FAST: f64 = 2.0;
-/// How often it is measured; for slow calls, this many round trips.
-const MEASURE_EVERY: Duration = Duration::from_secs(3);
-const MEASURE_EVERY_TRIPS: f64 = 40.0;
-/// When for the first time, and again after a measurement that has lowered the limit.
-const MEASURE_FIRST: Duration = Duration::from_millis(500);
-const MEASURE_FIRST_TRIPS: f64 = 8.0;
-const MEASURE_AGAIN_TRIPS: f64 = 4.0;
-/// When again after one by which the limit is too high: once it has had time to fall.
-const MEASURE_SOON: Duration = Duration::from_millis(250);
-const MEASURE_SOON_TRIPS: f64 = 12.0;
+/// When it is measured: usually; for the first time; again where it showed which way to go; and after it
+/// was put off, once, while latency is up by a factor: first the limit falls.
+const USUALLY: Pause = Pause { trips: 40.0, least: Duration::from_secs(3) };
+const FIRST: Pause = Pause { trips: 8.0, least: Duration::from_millis(500) };
+const SOON: Pause = Pause { trips: 12.0, least: Duration::from_millis(250) };
+const PUT_OFF: Pause = Pause { trips: 8.0, least: Duration::from_secs(1) };
+const UP: f64 = 1.5;
+/// It is also measured when so much is left of the limit that was measured last.
+const FALLEN: f64 = 0.75;
 /// What is left of the limit in a measurement.
 const MEASURED: f64 = 0.8;
-/// How many round trips the queue takes to shrink to that.
-const SETTLE_TRIPS: f64 = 2.0;
-/// How many calls make a measurement, and how many round trips it may last.
-const MEASURE_CALLS: u32 = 1_000;
-const MEASURE_TRIPS: f64 = 3.0;
-const MEASURE_AT_LEAST: Duration = Duration::from_millis(250);
-/// A measurement is put off so long, once, while latency is up by this factor: first the limit falls.
-const PUT_OFF: Duration = Duration::from_secs(1);
-const PUT_OFF_TRIPS: f64 = 8.0;
-const UP: f64 = 1.5;
+/// By how many standard errors a measurement must be off to say that the limit is too high, or far too
+/// low.
+const TOO_HIGH: f64 = 1.5;
+const FAR_TOO_LOW: f64 = 2.0;
+/// A standard error above this share of what is tolerated says nothing.
+const VAGUE: f64 = 0.7;
+/// By what the limit may grow until the next measurement, where this one left room.
+const ROOM: f64 = 1.25;
+/// Up to here it grows in any case: one call cannot be lowered, and so not be measured.
+const FREE: f64 = 2.5;
 /// Below this gradient it is no chance that the limit falls.
 const FAR: f64 = 0.9;
-/// What was left off was only waiting if throughput has fallen by less than this factor.
-const IDLE: f64 = 1.04;
-/// How much of a measurement is believed, as far as it is within a factor of two of `long`; one that
-/// is further off is no noise.
+/// How much of a measurement is believed, as far as it is within a factor of two of `long`: one that is
+/// further off is no noise. At this standard error it is half of that.
 const BELIEVED: f64 = 0.5;
+const BELIEVED_HALF: f64 = 0.2;
 /// How much of a new window goes into the short average.
 const SHORT_WEIGHT: f64 = 0.4;
 /// What is left of `long` at each window while it is more than twice `short`.
@@ -126,7 +131,7 @@ pub struct Gradient2Settings {
     /// Its most. Default: 256.
     pub max: u32,
     /// By what factor latency may exceed that of four fifths of the limit before the limit falls;
-    /// above 1, at most 10. Default: 1.13; see this policy's source for why.
+    /// above 1, at most 10. Default: 1.125; see this policy's source for why.
     pub tolerance: f64,
     /// By how much it grows per step while latency is as low as was measured, but by no more than a
     /// quarter of itself; at least 1. Default: 4.
@@ -143,7 +148,7 @@ impl Default for Gradient2Settings {
             initial: 8,
             min: 1,
             max: 256,
-            tolerance: 1.13,
+            tolerance: 1.125,
             queue: 4,
             smoothing: 0.2,
             long_window: 600,
@@ -173,6 +178,22 @@ pub(super) struct Gradient2 {
     measured: bool,
     /// The limit when it was measured last.
     measured_at: f64,
+    /// Up to where it may grow until it is measured again.
+    cap: f64,
+}
+
+/// How long something waits: so many round trips, but at least so long.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    trips: f64,
+    least: Duration,
+}
+
+impl Pause {
+    /// With round trips of so many seconds.
+    fn of(self, trip: f64) -> Duration {
+        seconds(trip * self.trips).max(self.least)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -220,6 +241,7 @@ impl Gradient2 {
             unmeasured: 0.0,
             measured: false,
             measured_at: 0.0,
+            cap: f64::from(initial) * FAST,
         })
     }
 
@@ -244,7 +266,7 @@ impl Gradient2 {
             return Some(self.decrease(LOSS, LimitCause::Failures, now));
         }
         match (self.phase, signal) {
-            (Phase::Measuring(_), Signal::Success(took)) => self.measure(took, now),
+            (Phase::Measuring(_), Signal::Success(took)) => self.measure(Some(took), now),
             (Phase::Measuring(_), _) => None,
             (Phase::Following { .. }, _) => {
                 let gathered = gathered?;
@@ -258,8 +280,8 @@ impl Gradient2 {
             return Some(self.decrease(HANG, LimitCause::Hang, now));
         }
         match self.phase {
-            Phase::Measuring(Measurement { until, .. }) if now >= until => self.measured(now),
-            _ => None,
+            Phase::Measuring(_) => self.measure(None, now),
+            Phase::Following { .. } => None,
         }
     }
 
@@ -287,7 +309,8 @@ impl Gradient2 {
         let smoothing = 1.0 - (1.0 - self.smoothing).powf(windows);
         let step = before + smoothing * (target - before);
         let fast = if gradient < 1.0 { 0.0 } else { (before * FAST).min(self.trouble.fast_until) };
-        self.limit = self.bounds.clamp(step.max(fast));
+        let cap = self.cap.max(before).max(FREE);
+        self.limit = self.bounds.clamp(step.max(fast).min(cap));
         if self.limit < before {
             if gradient < FAR && !least {
                 self.trouble.too_much(self.limit);
@@ -301,7 +324,7 @@ impl Gradient2 {
     fn average(&mut self, latency: f64, now: Moment) {
         if self.long == 0.0 {
             self.long = latency;
-            self.follow_on(now, MEASURE_FIRST_TRIPS, MEASURE_FIRST);
+            self.follow_on(FIRST, now);
         }
         let weight = if self.short == 0.0 { 1.0 } else { SHORT_WEIGHT };
         self.short += weight * (latency - self.short);
@@ -320,7 +343,7 @@ impl Gradient2 {
 
     /// Whether the limit cannot be lowered.
     fn is_least(&self) -> bool {
-        self.bounds.clamp(self.limit * MEASURED) as u32 == self.limit()
+        self.lowered() == self.limit as u32
     }
 
     /// At its least, what is seen is latency without a queue.
@@ -330,69 +353,84 @@ impl Gradient2 {
         }
         self.long += SHORT_WEIGHT * (self.short - self.long);
         self.trouble.usual_is(self.long);
-        let measure_at = now + seconds(self.long * MEASURE_FIRST_TRIPS).max(MEASURE_FIRST);
-        self.phase = Phase::Following { measure_at, put_off: false };
+        self.phase = Phase::Following { measure_at: now + FIRST.of(self.long), put_off: false };
     }
 
     /// Whether a measurement is due. What is wrong now would be taken for what is usual, so while
-    /// latency is far above that, the limit has time to fall first.
+    /// latency is far above that, the limit has time to fall first. If it falls while latency is not, it
+    /// is time to see whether what is taken for usual is so.
     fn is_time_to_measure(&mut self, now: Moment) -> bool {
         let Phase::Following { measure_at, put_off } = &mut self.phase else { return false };
-        let pause = seconds(self.short * PUT_OFF_TRIPS).max(PUT_OFF);
-        if self.short > UP * self.long && !*put_off {
+        let up = self.short > UP * self.long;
+        if up && !*put_off {
             *put_off = true;
-            *measure_at = (*measure_at).max(now + pause);
+            *measure_at = (*measure_at).max(now + PUT_OFF.of(self.short));
         }
-        now >= *measure_at
+        now >= *measure_at || (!up && self.limit < FALLEN * self.measured_at)
     }
 
     fn start_measuring(&mut self, now: Moment) {
-        let from = now + seconds(self.short * SETTLE_TRIPS);
-        let until = from + seconds(self.short * MEASURE_TRIPS).max(MEASURE_AT_LEAST);
-        self.phase = Phase::Measuring(Measurement::new(from, until, self.short));
+        self.phase = Phase::Measuring(Measurement::new(self.short, self.tolerated(), now));
     }
 
-    /// A call succeeded while the limit is lowered.
-    fn measure(&mut self, took: Duration, now: Moment) -> Option<LimitCause> {
+    /// Time has passed while the limit is measured, and a call may have succeeded.
+    fn measure(&mut self, took: Option<Duration>, now: Moment) -> Option<LimitCause> {
         let Phase::Measuring(measurement) = &mut self.phase else { return None };
-        if now >= measurement.from {
-            measurement.add(took.as_secs_f64());
+        let was = measurement.is_lowered();
+        if let Some(took) = took {
+            measurement.add(took, now);
         }
-        let enough = measurement.calls >= MEASURE_CALLS || now >= measurement.until;
-        if enough { self.measured(now) } else { None }
+        if measurement.is_over(now) {
+            return self.measured(now);
+        }
+        (measurement.is_lowered() != was).then_some(LimitCause::Measuring)
     }
 
     fn measured(&mut self, now: Moment) -> Option<LimitCause> {
-        let lowered = self.limit();
-        let (mut trips, mut least) = (MEASURE_EVERY_TRIPS, MEASURE_EVERY);
-        if let Phase::Measuring(measurement) = self.phase
-            && let Some((seen, error)) = measurement.mean()
-        {
-            if seen > UP * measurement.before + 2.0 * error {
-                // Less load, and more latency: something has gone wrong meanwhile.
-                (trips, least) = (PUT_OFF_TRIPS, PUT_OFF);
-            } else {
-                let near = self.measured && (self.long / 2.0..=self.long * 2.0).contains(&seen);
-                self.long += if near { BELIEVED } else { 1.0 } * (seen - self.long);
-                (self.measured, self.measured_at) = (true, self.limit);
-                self.trouble.usual_is(self.long);
-                let left = f64::from(lowered) / self.limit.floor();
-                if seen + 2.0 * error <= IDLE * left * measurement.before {
-                    self.limit = f64::from(lowered);
-                    (trips, least) = (MEASURE_AGAIN_TRIPS, Duration::ZERO);
-                } else if seen + 2.0 * error < measurement.before / self.tolerance {
-                    (trips, least) = (MEASURE_SOON_TRIPS, MEASURE_SOON);
-                }
-            }
-        }
-        self.follow_on(now, trips, least);
+        let Phase::Measuring(measurement) = self.phase else { return None };
+        let pause = measurement.measured().map_or(USUALLY, |measured| self.learn(measured));
+        self.follow_on(pause, now);
         Some(LimitCause::Measuring)
     }
 
+    /// Moves the limit, and how far it may grow, by what was measured. Returns when it is to be measured
+    /// again.
+    fn learn(&mut self, Measured { low, slower, error }: Measured) -> Pause {
+        if slower * UP * (1.0 + 2.0 * error) < 1.0 {
+            // Less load, and more latency: something has gone wrong meanwhile.
+            return PUT_OFF;
+        }
+        let tolerance = self.tolerated();
+        let usual = low * tolerance / self.tolerance;
+        let near = (self.long / 2.0..=self.long * 2.0).contains(&usual);
+        let believed = BELIEVED / (1.0 + (error / BELIEVED_HALF).powi(2));
+        self.long += if near { believed } else { 1.0 } * (usual - self.long);
+        (self.measured, self.measured_at) = (true, self.limit);
+        self.trouble.usual_is(self.long);
+        let far = slower * (1.0 + FAR_TOO_LOW * error) < 1.0 + (tolerance - 1.0) / 2.0;
+        if slower > tolerance * (1.0 + TOO_HIGH * error) {
+            self.limit = f64::from(self.lowered());
+            self.cap = self.limit;
+        } else if far || error > VAGUE * (tolerance - 1.0) {
+            self.cap = self.limit * FAST + 1.0;
+        } else if slower < tolerance {
+            self.cap = self.limit * ROOM + 1.0;
+        } else {
+            self.cap = self.limit;
+        }
+        let rises = far && self.limit < self.bounds.max;
+        if rises {
+            self.limit = self.bounds.clamp(self.limit / MEASURED);
+        } else {
+            // What was fine before a trouble is not gone back to from here.
+            self.trouble.too_much(self.limit);
+        }
+        if rises || self.limit < self.measured_at { SOON } else { USUALLY }
+    }
+
     /// Leaves a measurement, and sets the time for the next.
-    fn follow_on(&mut self, now: Moment, trips: f64, least: Duration) {
-        let measure_at = now + seconds(self.long * trips).max(least);
-        self.phase = Phase::Following { measure_at, put_off: false };
+    fn follow_on(&mut self, pause: Pause, now: Moment) {
+        self.phase = Phase::Following { measure_at: now + pause.of(self.long), put_off: false };
         self.short = 0.0;
         self.window.clear();
     }
@@ -400,19 +438,32 @@ impl Gradient2 {
     fn decrease(&mut self, factor: f64, cause: LimitCause, now: Moment) -> LimitCause {
         self.trouble.decreasing(self.limit, now);
         self.limit = self.bounds.clamp(self.limit * factor);
-        self.follow_on(now, MEASURE_EVERY_TRIPS, MEASURE_EVERY);
+        self.follow_on(USUALLY, now);
         cause
+    }
+
+    /// By what factor latency may exceed that of the lowered limit. Few calls can be lowered by whole
+    /// ones only, and so by more than a fifth.
+    fn tolerated(&self) -> f64 {
+        let left = f64::from(self.lowered()) / self.limit.floor();
+        self.tolerance.powf(left.ln() / MEASURED.ln())
+    }
+
+    /// The limit while it is lowered: by a fifth, and by one call at least.
+    fn lowered(&self) -> u32 {
+        self.bounds.clamp(self.limit.floor() * MEASURED) as u32
     }
 
     pub(super) fn limit(&self) -> u32 {
         match self.phase {
-            Phase::Following { .. } => self.limit as u32,
-            Phase::Measuring(_) => self.bounds.clamp(self.limit * MEASURED) as u32,
+            Phase::Measuring(measurement) if measurement.is_lowered() => self.lowered(),
+            Phase::Following { .. } | Phase::Measuring(_) => self.limit as u32,
         }
     }
 
     pub(super) fn set_limit(&mut self, limit: u32) {
         self.limit = self.bounds.clamp(f64::from(limit));
+        self.cap = self.limit * FAST;
         self.window.clear();
     }
 
@@ -425,8 +476,4 @@ impl Gradient2 {
         assert!(self.bounds.holds(self.limit), "out of bounds: {self:?}");
         assert!(self.long >= 0.0 && self.long.is_finite(), "no latency: {self:?}");
     }
-}
-
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

@@ -1,37 +1,201 @@
-//! Latencies gathered while Gradient2's limit is lowered: their mean, and how sure that is.
+//! Latency at a lowered limit beside latency at the whole one, for Gradient2.
+//!
+//! The two are looked at in turn, in slots so short that what a system does by itself (a checkpoint, a
+//! neighbour, its host) falls into both. Where round trips are long there is time for one slot only:
+//! it is held against the latency before.
+//!
+//! ```text
+//!   before | low high low high ... low high |     each slot: settle, then count what ends
+//! ```
 
+use super::seconds;
 use crate::Moment;
+use std::time::Duration;
+
+/// How many round trips the queue takes to become what it is at another limit.
+const SETTLE_TRIPS: f64 = 2.0;
+/// For how many round trips the calls of a slot count, and for how many seconds at least.
+const SLOT_TRIPS: f64 = 3.0;
+const SLOT: f64 = 0.04;
+/// How many seconds all pairs of slots may take, and how many they are at most, and at least before it
+/// is said that more would change nothing.
+const ALL: f64 = 1.2;
+const PAIRS: f64 = 12.0;
+const ENOUGH_PAIRS: u32 = 3;
+/// How many seconds a slot takes that is the only one, and after how many calls that is enough.
+const ALONE: f64 = 0.25;
+const ENOUGH_CALLS: u32 = 1_000;
+/// A system whose latency rises by this factor meanwhile is in trouble.
+const TROUBLE: f64 = 2.0;
 
 /// A measurement that goes on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measurement {
-    /// When what ends begins to count.
-    pub(super) from: Moment,
-    /// When it is over in any case.
-    pub(super) until: Moment,
     /// The latency before it, in seconds.
-    pub(super) before: f64,
-    pub(super) calls: u32,
+    before: f64,
+    /// By what factor latencies differ where the limit is right.
+    balance: f64,
+    /// How long a slot settles, and then counts, in seconds.
+    settle: f64,
+    count: f64,
+    /// Whether there is one slot only.
+    alone: bool,
+    pairs_left: u32,
+    /// The slot that goes on: whether the limit is lowered, from when on what ends counts, until when.
+    lowered: bool,
+    from: Moment,
+    until: Moment,
+    slot: Mean,
+    /// All that has been counted at the lowered limit, and at the whole one.
+    low: Mean,
+    high: Mean,
+    /// Of the lowered slot last, and of all pairs the logarithm of by what factor they differ.
+    low_last: f64,
+    pairs: Mean,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// The mean latency at the lowered limit, in seconds.
+    pub(super) low: f64,
+    /// By what factor that of the whole limit is higher.
+    pub(super) slower: f64,
+    /// The standard error of that factor, as a share of it.
+    pub(super) error: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    count: u32,
     total: f64,
     squares: f64,
 }
 
+impl Mean {
+    fn add(&mut self, value: f64) {
+        self.join(Self { count: 1, total: value, squares: value * value });
+    }
+
+    fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.total += other.total;
+        self.squares += other.squares;
+    }
+
+    fn mean(&self) -> f64 {
+        self.total / f64::from(self.count)
+    }
+
+    /// The standard error of the mean.
+    fn error(&self) -> f64 {
+        let (count, mean) = (f64::from(self.count), self.mean());
+        let variance = (self.squares / count - mean * mean).max(0.0);
+        (variance / (count - 1.0).max(1.0)).sqrt()
+    }
+
+    /// The same, as a share of the mean.
+    fn share(&self) -> f64 {
+        self.error() / self.mean()
+    }
+}
+
 impl Measurement {
-    pub(super) const fn new(from: Moment, until: Moment, before: f64) -> Self {
-        Self { from, until, before, calls: 0, total: 0.0, squares: 0.0 }
+    /// Begins, with a lowered limit: `before` is the latency at the whole one, in seconds.
+    pub(super) fn new(before: f64, balance: f64, now: Moment) -> Self {
+        let (settle, count) = (before * SETTLE_TRIPS, (before * SLOT_TRIPS).max(SLOT));
+        let pairs_left = (ALL / (2.0 * (settle + count))).clamp(1.0, PAIRS) as u32;
+        let alone = pairs_left == 1;
+        let mut begun = Self {
+            before,
+            balance,
+            settle,
+            count: if alone { count.max(ALONE) } else { count },
+            alone,
+            pairs_left,
+            lowered: true,
+            from: now,
+            until: now,
+            slot: Mean::default(),
+            low: Mean::default(),
+            high: Mean::default(),
+            low_last: 0.0,
+            pairs: Mean::default(),
+        };
+        begun.begin(now);
+        begun
     }
 
-    pub(super) fn add(&mut self, took: f64) {
-        self.calls += 1;
-        self.total += took;
-        self.squares += took * took;
+    fn begin(&mut self, now: Moment) {
+        self.from = now + seconds(self.settle);
+        self.until = self.from + seconds(self.count);
+        self.slot = Mean::default();
     }
 
-    /// The mean latency, and its standard error; `None` of nothing.
-    pub(super) fn mean(&self) -> Option<(f64, f64)> {
-        let calls = f64::from(self.calls);
-        let mean = (self.calls > 0).then(|| self.total / calls)?;
-        let variance = (self.squares / calls - mean * mean).max(0.0);
-        Some((mean, (variance / calls).sqrt()))
+    /// Whether the limit is lowered at this moment.
+    pub(super) const fn is_lowered(&self) -> bool {
+        self.lowered
+    }
+
+    /// A call succeeded.
+    pub(super) fn add(&mut self, took: Duration, now: Moment) {
+        if now >= self.from {
+            self.slot.add(took.as_secs_f64());
+        }
+    }
+
+    /// Whether the measurement is over; goes on to the next slot if this one is.
+    pub(super) fn is_over(&mut self, now: Moment) -> bool {
+        if now < self.until && !(self.alone && self.slot.count >= ENOUGH_CALLS) {
+            return false;
+        }
+        if self.alone || self.slot.count == 0 {
+            self.low.join(self.slot);
+            return true;
+        }
+        let mean = self.slot.mean();
+        let trouble = mean > TROUBLE * self.before + 2.0 * self.slot.error();
+        if self.lowered {
+            self.low.join(self.slot);
+            self.low_last = mean;
+        } else {
+            self.high.join(self.slot);
+            self.pairs.add((mean / self.low_last).ln());
+            self.pairs_left -= 1;
+        }
+        if trouble && self.lowered {
+            // Less load, and more latency: what was measured before this is of another system.
+            (self.low, self.high) = (self.slot, Mean::default());
+        }
+        if trouble || self.pairs_left == 0 || self.is_clear() {
+            return true;
+        }
+        self.lowered = !self.lowered;
+        self.begin(now);
+        false
+    }
+
+    /// Whether what is left would change nothing.
+    fn is_clear(&self) -> bool {
+        let off = || (self.pairs.mean() - self.balance.ln()).abs();
+        !self.lowered && self.pairs.count >= ENOUGH_PAIRS && off() > 2.5 * self.error()
+    }
+
+    /// What came of it; `None` if nothing did.
+    pub(super) fn measured(&self) -> Option<Measured> {
+        if self.low.count == 0 {
+            return None;
+        }
+        let low = self.low.mean();
+        let high = if self.high.count == 0 { self.before } else { self.high.mean() };
+        Some(Measured { low, slower: high / low, error: self.error() })
+    }
+
+    /// By the calls, or by the pairs: what calls have in common shows only there.
+    fn error(&self) -> f64 {
+        if self.pairs.count < 2 {
+            return self.low.share();
+        }
+        self.low.share().hypot(self.high.share()).max(self.pairs.error())
     }
 }

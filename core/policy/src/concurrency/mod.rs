@@ -79,7 +79,7 @@ pub struct Concurrency {
 enum Algorithm {
     Fixed(Fixed),
     Aimd(Aimd),
-    Gradient2(Gradient2),
+    Gradient2(Box<Gradient2>),
 }
 
 impl Concurrency {
@@ -104,7 +104,7 @@ impl Concurrency {
     ///
     /// Names the first setting that makes no sense.
     pub fn gradient2(settings: Gradient2Settings) -> Result<Self, PolicyError> {
-        Ok(Self::of(Algorithm::Gradient2(Gradient2::new(settings)?)))
+        Ok(Self::of(Algorithm::Gradient2(Box::new(Gradient2::new(settings)?))))
     }
 
     fn of(algorithm: Algorithm) -> Self {
@@ -255,6 +255,11 @@ impl Bounds {
     fn holds(self, limit: f64) -> bool {
         (self.min..=self.max).contains(&limit)
     }
+}
+
+/// A time of so many seconds, or the longest that there is.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 impl fmt::Display for LimitCause {

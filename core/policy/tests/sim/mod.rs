@@ -26,6 +26,8 @@ pub(crate) struct Scenario {
     pub(crate) events: Vec<Event>,
     /// Of each call's time, by how much it varies: the sigma of a log-normal factor.
     pub(crate) noise: f64,
+    /// And of all calls' time together, for a fraction of a second: what the host, or a checkpoint, does.
+    pub(crate) wander: f64,
     pub(crate) seconds: f64,
     pub(crate) seed: u64,
     /// Work arrives at this rate per second; `None`: there is always more.
@@ -34,7 +36,15 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     pub(crate) fn of(service: Service) -> Self {
-        Self { service, events: vec![], noise: 0.0, seconds: 60.0, seed: 1, arrivals: None }
+        Self {
+            service,
+            events: vec![],
+            noise: 0.0,
+            wander: 0.0,
+            seconds: 60.0,
+            seed: 1,
+            arrivals: None,
+        }
     }
 
     pub(crate) fn with(mut self, event: Event) -> Self {

@@ -4,6 +4,9 @@ use super::Scenario;
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 pub(crate) const SECOND: f64 = 1e9;
+/// How often the system's own pace changes, and how long it takes to be forgotten, in seconds.
+const WANDER_STEP: f64 = 0.01;
+const WANDER_TIME: f64 = 0.3;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): enough for a simulation.
 pub(crate) struct Random(u64);
@@ -71,6 +74,9 @@ pub(super) struct World {
     /// When each server of a queue is free, in nanoseconds.
     servers: BinaryHeap<Reverse<u64>>,
     servers_of: usize,
+    /// By what all calls take longer now, as a logarithm, and until when, in nanoseconds.
+    wandered: f64,
+    wanders_at: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +93,8 @@ impl World {
             random: Random::new(scenario.seed),
             servers: BinaryHeap::new(),
             servers_of: usize::MAX,
+            wandered: 0.0,
+            wanders_at: 0,
         }
     }
 
@@ -118,7 +126,7 @@ impl World {
 
     fn time(&mut self, service: &Service, now: u64, in_flight: u32, slower: f64) -> u64 {
         let n = f64::from(in_flight) + 1.0;
-        let noise = self.noise() * slower;
+        let noise = self.noise() * slower * self.wander(now);
         match *service {
             Service::Queue { servers, seconds } => {
                 let work = seconds * self.random.exponential() * noise;
@@ -165,9 +173,26 @@ impl World {
         if sigma == 0.0 {
             return 1.0;
         }
-        let normal = (-2.0 * self.random.unit().ln()).sqrt()
-            * (std::f64::consts::TAU * self.random.unit()).cos();
-        (sigma * normal - sigma * sigma / 2.0).exp()
+        (sigma * self.normal() - sigma * sigma / 2.0).exp()
+    }
+
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.random.unit().ln()).sqrt() * (std::f64::consts::TAU * self.random.unit()).cos()
+    }
+
+    /// What all calls have in common: a random walk that is drawn back to one.
+    fn wander(&mut self, now: u64) -> f64 {
+        let sigma = self.scenario.wander;
+        if sigma == 0.0 {
+            return 1.0;
+        }
+        while now >= self.wanders_at {
+            let kept = (-WANDER_STEP / WANDER_TIME).exp();
+            self.wandered =
+                kept * self.wandered + sigma * (1.0 - kept * kept).sqrt() * self.normal();
+            self.wanders_at += (WANDER_STEP * SECOND) as u64;
+        }
+        self.wandered.exp()
     }
 
     /// A call that would run during a hang ends as much later.
