@@ -1,16 +1,20 @@
 //! Four bridges in a row, over every broker there is: embedded, RabbitMQ, SQS, Kafka, embedded.
 
+#![allow(clippy::print_stdout, reason = "what a test that failed has to say")]
+
 use crate::{
-    bench::{Bench, signal, wait_until},
+    bench::{Bench, signal, wait_within},
     brokers_at::{Broker, fresh},
 };
 use rustix::process::Signal;
 use serde_json::Value;
-use std::{collections::BTreeMap, process::Child};
+use std::{collections::BTreeMap, process::Child, thread, time::Duration};
 
 const SENT: u32 = 600;
+/// Four brokers one after the other, beside other tests: an idle SQS queue alone may let 11 s pass.
+const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Bridges under way; drained by `stop`, killed when dropped.
+/// Bridges under way; drained by `stop`, killed when dropped, and then a test that failed has their logs.
 struct Bridges(Vec<Child>);
 
 impl Bridges {
@@ -27,10 +31,13 @@ impl Bridges {
 
 impl Drop for Bridges {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for (number, mut child) in std::mem::take(&mut self.0).into_iter().enumerate() {
             // Fails where it has ended, which is as well.
             let _ = child.kill();
-            let _ = child.wait();
+            let Ok(output) = child.wait_with_output() else { continue };
+            if thread::panicking() {
+                println!("bridge {number}:\n{}", String::from_utf8_lossy(&output.stderr));
+            }
         }
     }
 }
@@ -67,7 +74,7 @@ fn four_bridges_over_every_broker_lose_nothing() {
         let depth: Value = serde_json::from_str(&done.stdout).unwrap_or_default();
         depth["ready"].as_u64().unwrap_or(0)
     };
-    wait_until("all have arrived", || arrived() >= u64::from(SENT));
+    wait_within(PATIENCE, "all have arrived", || arrived() >= u64::from(SENT));
     bridges.stop();
 
     // At least once: what came twice has the same identity.
