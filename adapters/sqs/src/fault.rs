@@ -142,6 +142,18 @@ pub enum Fault {
     },
 }
 
+/// Whether a queue cannot be created since there is one of this name, with other attributes.
+pub(crate) fn already_exists<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    matches!(name_in(code), "QueueNameExists" | "QueueAlreadyExists")
+}
+
+/// `AWS.SimpleQueueService.NonExistentQueue`, `com.amazonaws.sqs#QueueDoesNotExist`, …: without what is
+/// before the name.
+fn name_in(code: &str) -> &str {
+    code.rsplit(['.', '#']).next().unwrap_or(code)
+}
+
 impl Fault {
     /// Sorts an error of the SDK.
     pub(crate) fn of<E>(error: &SdkError<E>, call: Call<'_>) -> Self
@@ -185,10 +197,8 @@ impl Fault {
         let Call { action, queue, place } = call;
         let detail = if text.is_empty() { code.to_owned() } else { format!("{code}: {text}") };
         let queue = queue.to_owned();
-        // `AWS.SimpleQueueService.NonExistentQueue`, `com.amazonaws.sqs#QueueDoesNotExist`, …
-        let name = code.rsplit(['.', '#']).next().unwrap_or(code);
         let says = |word: &str| text.to_ascii_lowercase().contains(word);
-        match name {
+        match name_in(code) {
             "NonExistentQueue" | "QueueDoesNotExist" | "QueueDeletedRecently" => {
                 Self::Missing { queue, place: place.into() }
             }

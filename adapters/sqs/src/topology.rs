@@ -4,7 +4,7 @@ use crate::{
     Fault, SqsError, SqsOptions, Topology,
     api::{Api, Clients},
     core::seconds,
-    fault::Call,
+    fault::{self, Call},
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 use std::{collections::HashMap, time::Duration};
@@ -114,25 +114,43 @@ async fn find(
     if is_url(queue) && create.is_none() {
         return Ok(queue.to_owned());
     }
-    let call = |action| Call { action, queue: name, place: &clients.place };
-    let found = clients.client.get_queue_url().queue_name(name).send().await;
-    let fault = match found {
-        Ok(answer) => match answer.queue_url {
-            Some(url) => return Ok(if is_url(queue) { queue.to_owned() } else { url }),
-            None => Fault::Missing { queue: name.into(), place: clients.place.to_string() },
-        },
-        Err(error) => Fault::of(&error, call("sqs:GetQueueUrl")),
+    let found = |url: String| if is_url(queue) { queue.to_owned() } else { url };
+    if let Some(url) = look_up(clients, name).await? {
+        return Ok(found(url));
+    }
+    let missing = || {
+        let (queue, place) = (name.to_owned(), clients.place.to_string());
+        SqsError::Missing { what, queue, place }
     };
-    match (fault, create) {
-        (Fault::Missing { .. }, Some(attributes)) => {
-            let request = clients.client.create_queue().queue_name(name);
-            let answer = request.set_attributes(Some(attributes)).send().await;
-            let answer = answer.map_err(|error| Fault::of(&error, call("sqs:CreateQueue")))?;
+    let attributes = create.ok_or_else(missing)?;
+    let request = clients.client.create_queue().queue_name(name);
+    match request.set_attributes(Some(attributes)).send().await {
+        Ok(answer) => {
             tracing::info!(queue = name, "created the {what}");
             Ok(answer.queue_url.unwrap_or_else(|| queue.to_owned()))
         }
-        (Fault::Missing { queue, place }, None) => Err(SqsError::Missing { what, queue, place }),
-        (fault, _) => Err(fault.into()),
+        // Somebody else has created it meanwhile, with other settings: it is looked at as any that is there.
+        Err(error) if fault::already_exists(&error) => {
+            look_up(clients, name).await?.map(found).ok_or_else(missing)
+        }
+        Err(error) => {
+            let call = Call { action: "sqs:CreateQueue", queue: name, place: &clients.place };
+            Err(Fault::of(&error, call).into())
+        }
+    }
+}
+
+/// The URL of a queue; `None` if it is not there.
+async fn look_up(clients: &Clients, name: &str) -> Result<Option<String>, Fault> {
+    match clients.client.get_queue_url().queue_name(name).send().await {
+        Ok(answer) => Ok(answer.queue_url),
+        Err(error) => {
+            let call = Call { action: "sqs:GetQueueUrl", queue: name, place: &clients.place };
+            match Fault::of(&error, call) {
+                Fault::Missing { .. } => Ok(None),
+                fault => Err(fault),
+            }
+        }
     }
 }
 

@@ -31,6 +31,32 @@ async fn a_missing_queue_is_named_unless_it_is_to_be_created() {
     }
 }
 
+/// Workers that start at once, with settings that differ: one of them creates the queue, all find it.
+#[tokio::test]
+async fn a_queue_that_several_create_at_once_is_found_by_all() {
+    for emulator in BOTH {
+        let sdk = sdk(emulator.address()).await;
+        let client = aws_sdk_sqs::Client::new(&sdk);
+        for _ in 0..8 {
+            let name = fresh_name(false);
+            let open = |attempts| {
+                let mut options = SqsOptions::new(&name).topology(Topology::Create);
+                options.attempts = attempts;
+                SqsQueue::open_with(options, &sdk)
+            };
+            let opened = tokio::join!(open(5), open(6), open(7), open(8));
+            let (a, b, c, d) = opened;
+            for opened in [a, b, c, d] {
+                assert_eq!(opened.unwrap().name(), name);
+            }
+            for name in [name.clone(), format!("{name}-dead")] {
+                let url = url_of(&client, &name).await;
+                client.delete_queue().queue_url(url).send().await.unwrap();
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_where_nobody_is_is_named() {
     let options = SqsOptions::new("orders").endpoint("http://127.0.0.1:9");
