@@ -40,7 +40,7 @@
 //! # What a measurement does
 //!
 //! It holds latency at the lowered limit against that at the whole one, in pairs
-//! ([`Measurement`](super::measurement)), so that what the system does by itself meanwhile falls into both.
+//! ([`measurement`]), so that what the system does by itself meanwhile falls into both.
 //! Few calls can be lowered by whole ones only, by more than a fifth: what is tolerated is scaled to that.
 //!
 //! - *Clearly too high*: latency falls by more than is tolerated, beyond the error. The limit stays down,
@@ -75,13 +75,16 @@
 //! Losses, backpressure and hangs lower the limit as in AIMD. Failures bring no latency: a system that
 //! refuses quickly is not a fast one.
 
+mod measurement;
+mod settings;
+
 use super::{
     Bounds, LimitCause,
-    measurement::{Measured, Measurement},
     sample::{Gathered, Trouble, Window},
-    seconds,
 };
 use crate::{Moment, PolicyError, Signal};
+use measurement::{Measured, Measurement, Verdict};
+pub use settings::Gradient2Settings;
 use std::time::Duration;
 
 /// What is left of the limit after a loss or backpressure, and in a hang.
@@ -100,12 +103,6 @@ const UP: f64 = 1.5;
 const FALLEN: f64 = 0.75;
 /// What is left of the limit in a measurement.
 const MEASURED: f64 = 0.8;
-/// By how many standard errors a measurement must be off to say that the limit is too high, or far too
-/// low.
-const TOO_HIGH: f64 = 1.5;
-const FAR_TOO_LOW: f64 = 2.0;
-/// A standard error above this share of what is tolerated says nothing.
-const VAGUE: f64 = 0.7;
 /// By what the limit may grow until the next measurement, where this one left room.
 const ROOM: f64 = 1.25;
 /// Up to here it grows in any case: one call cannot be lowered, and so not be measured.
@@ -120,41 +117,6 @@ const BELIEVED_HALF: f64 = 0.2;
 const SHORT_WEIGHT: f64 = 0.4;
 /// What is left of `long` at each window while it is more than twice `short`.
 const DRIFT: f64 = 0.9;
-
-/// The settings of a Gradient2 limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gradient2Settings {
-    /// Where it starts, between `min` and `max`. Default: 8.
-    pub initial: u32,
-    /// Its least; at least 1. Default: 1.
-    pub min: u32,
-    /// Its most. Default: 256.
-    pub max: u32,
-    /// By what factor latency may exceed that of four fifths of the limit before the limit falls;
-    /// above 1, at most 10. Default: 1.125; see this policy's source for why.
-    pub tolerance: f64,
-    /// By how much it grows per step while latency is as low as was measured, but by no more than a
-    /// quarter of itself; at least 1. Default: 4.
-    pub queue: u32,
-    /// How much of each step is taken; above 0, at most 1. Default: 0.2.
-    pub smoothing: f64,
-    /// Over how many windows, of 50 ms or more, the long average falls; at least 10. Default: 600.
-    pub long_window: u32,
-}
-
-impl Default for Gradient2Settings {
-    fn default() -> Self {
-        Self {
-            initial: 8,
-            min: 1,
-            max: 256,
-            tolerance: 1.125,
-            queue: 4,
-            smoothing: 0.2,
-            long_window: 600,
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Gradient2 {
@@ -208,24 +170,8 @@ enum Phase {
 
 impl Gradient2 {
     pub(super) fn new(settings: Gradient2Settings) -> Result<Self, PolicyError> {
-        let Gradient2Settings { initial, min, max, tolerance, queue, smoothing, long_window } =
-            settings;
-        let bounds = Bounds::new(min, max)?;
-        if !bounds.holds(f64::from(initial)) {
-            return Err(PolicyError::new("initial", initial, "between `min` and `max`"));
-        }
-        if !(tolerance > 1.0 && tolerance <= 10.0) {
-            return Err(PolicyError::new("tolerance", tolerance, "above 1 and at most 10"));
-        }
-        if queue == 0 {
-            return Err(PolicyError::new("queue", queue, "at least 1"));
-        }
-        if !(smoothing > 0.0 && smoothing <= 1.0) {
-            return Err(PolicyError::new("smoothing", smoothing, "above 0 and at most 1"));
-        }
-        if long_window < 10 {
-            return Err(PolicyError::new("long_window", long_window, "at least 10"));
-        }
+        let bounds = settings.validated()?;
+        let Gradient2Settings { initial, tolerance, queue, smoothing, long_window, .. } = settings;
         Ok(Self {
             bounds,
             tolerance,
@@ -395,37 +341,35 @@ impl Gradient2 {
 
     /// Moves the limit, and how far it may grow, by what was measured. Returns when it is to be measured
     /// again.
-    fn learn(&mut self, Measured { low, slower, error }: Measured) -> Pause {
-        if slower * UP * (1.0 + 2.0 * error) < 1.0 {
-            // Less load, and more latency: something has gone wrong meanwhile.
-            return PUT_OFF;
-        }
+    fn learn(&mut self, measured: Measured) -> Pause {
         let tolerance = self.tolerated();
+        let Some(verdict) = measured.verdict(tolerance) else { return PUT_OFF };
+        let Measured { low, error, .. } = measured;
         let usual = low * tolerance / self.tolerance;
         let near = (self.long / 2.0..=self.long * 2.0).contains(&usual);
         let believed = BELIEVED / (1.0 + (error / BELIEVED_HALF).powi(2));
         self.long += if near { believed } else { 1.0 } * (usual - self.long);
         (self.measured, self.measured_at) = (true, self.limit);
         self.trouble.usual_is(self.long);
-        let far = slower * (1.0 + FAR_TOO_LOW * error) < 1.0 + (tolerance - 1.0) / 2.0;
-        if slower > tolerance * (1.0 + TOO_HIGH * error) {
-            self.limit = f64::from(self.lowered());
-            self.cap = self.limit;
-        } else if far || error > VAGUE * (tolerance - 1.0) {
-            self.cap = self.limit * FAST + 1.0;
-        } else if slower < tolerance {
-            self.cap = self.limit * ROOM + 1.0;
-        } else {
-            self.cap = self.limit;
-        }
-        let rises = far && self.limit < self.bounds.max;
-        if rises {
-            self.limit = self.bounds.clamp(self.limit / MEASURED);
-        } else {
+        let whole = self.limit;
+        self.cap = match verdict {
+            Verdict::TooHigh => {
+                self.limit = f64::from(self.lowered());
+                self.limit
+            }
+            Verdict::Right => whole,
+            Verdict::Room => whole * ROOM + 1.0,
+            Verdict::Vague => whole * FAST + 1.0,
+            Verdict::FarTooLow => {
+                self.limit = self.bounds.clamp(whole / MEASURED);
+                whole * FAST + 1.0
+            }
+        };
+        if self.limit <= whole {
             // What was fine before a trouble is not gone back to from here.
             self.trouble.too_much(self.limit);
         }
-        if rises || self.limit < self.measured_at { SOON } else { USUALLY }
+        if self.limit == whole { USUALLY } else { SOON }
     }
 
     /// Leaves a measurement, and sets the time for the next.
@@ -476,4 +420,9 @@ impl Gradient2 {
         assert!(self.bounds.holds(self.limit), "out of bounds: {self:?}");
         assert!(self.long >= 0.0 && self.long.is_finite(), "no latency: {self:?}");
     }
+}
+
+/// A time of so many seconds, or the longest that there is.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

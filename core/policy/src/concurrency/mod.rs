@@ -25,7 +25,6 @@
 mod aimd;
 mod fixed;
 mod gradient2;
-mod measurement;
 mod sample;
 
 pub use aimd::AimdSettings;
@@ -255,11 +254,6 @@ impl Bounds {
     fn holds(self, limit: f64) -> bool {
         (self.min..=self.max).contains(&limit)
     }
-}
-
-/// A time of so many seconds, or the longest that there is.
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 impl fmt::Display for LimitCause {

@@ -4,6 +4,10 @@
 //! neighbour, its host) falls into both. Where round trips are long there is time for one slot only:
 //! it is held against the latency before.
 //!
+//! What counts are the calls that *end* in a slot, once two round trips have passed. Those that both start
+//! and end in it would be the short ones: of exponential times their mean is 15% too low, more than is
+//! tolerated.
+//!
 //! ```text
 //!   before | low high low high ... low high |     each slot: settle, then count what ends
 //! ```
@@ -27,6 +31,15 @@ const ALONE: f64 = 0.25;
 const ENOUGH_CALLS: u32 = 1_000;
 /// A system whose latency rises by this factor meanwhile is in trouble.
 const TROUBLE: f64 = 2.0;
+
+/// Less load and more latency, by this factor, is no measurement: something has gone wrong meanwhile.
+const UP: f64 = 1.5;
+/// By how many standard errors a measurement must be off to say that the limit is too high, or far too
+/// low.
+const TOO_HIGH: f64 = 1.5;
+const FAR_TOO_LOW: f64 = 2.0;
+/// A standard error above this share of what is tolerated says nothing.
+const VAGUE: f64 = 0.7;
 
 /// A measurement that goes on.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +76,43 @@ pub(super) struct Measured {
     pub(super) slower: f64,
     /// The standard error of that factor, as a share of it.
     pub(super) error: f64,
+}
+
+/// What it says of the whole limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Clearly more latency than is tolerated.
+    TooHigh,
+    /// As much as is tolerated, or a little more.
+    Right,
+    /// Less than that.
+    Room,
+    /// Nothing, or too little to tell.
+    Vague,
+    /// Clearly less than half of what is tolerated.
+    FarTooLow,
+}
+
+impl Measured {
+    /// What it says, when latency may differ by this factor; `None` if something went wrong meanwhile.
+    pub(super) fn verdict(&self, tolerance: f64) -> Option<Verdict> {
+        let &Self { slower, error, .. } = self;
+        if slower * UP * (1.0 + 2.0 * error) < 1.0 {
+            return None;
+        }
+        let excess = tolerance - 1.0;
+        Some(if slower > tolerance * (1.0 + TOO_HIGH * error) {
+            Verdict::TooHigh
+        } else if slower * (1.0 + FAR_TOO_LOW * error) < 1.0 + excess / 2.0 {
+            Verdict::FarTooLow
+        } else if error > VAGUE * excess {
+            Verdict::Vague
+        } else if slower < tolerance {
+            Verdict::Room
+        } else {
+            Verdict::Right
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -197,5 +247,25 @@ impl Measurement {
             return self.low.share();
         }
         self.low.share().hypot(self.high.share()).max(self.pairs.error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_says_no_more_than_its_error_allows() {
+        for (slower, error, verdict) in [
+            (1.20, 0.02, Some(Verdict::TooHigh)),
+            (1.14, 0.02, Some(Verdict::Right)),
+            (1.10, 0.02, Some(Verdict::Room)),
+            (1.10, 0.10, Some(Verdict::Vague)),
+            (1.00, 0.01, Some(Verdict::FarTooLow)),
+            (0.50, 0.10, None),
+        ] {
+            let measured = Measured { low: 0.01, slower, error };
+            assert_eq!(measured.verdict(1.125), verdict, "{measured:?}");
+        }
     }
 }
