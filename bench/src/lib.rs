@@ -29,6 +29,7 @@ pub mod knee;
 pub mod loops;
 pub mod median;
 pub mod progress;
+pub mod seen;
 #[cfg(any(feature = "knee", feature = "smoothing"))]
 pub mod style;
 pub mod table;

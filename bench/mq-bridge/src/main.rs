@@ -8,21 +8,12 @@
 //! mq-bridge tells nobody, so its clock stops earlier than those of the others.
 
 use clap::{Parser, ValueEnum};
-use forebay_bench::cost::Stopwatch;
+use forebay_bench::seen::{Seen, Work};
 use mq_bridge::{
     CanonicalMessage, Handled, Route,
     models::{AmqpConfig, Endpoint, EndpointType, KafkaConfig},
 };
-use std::{
-    error::Error,
-    hint::black_box,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
-use tokio::sync::Notify;
+use std::{error::Error, time::Duration};
 
 type Fault = Box<dyn Error + Send + Sync>;
 
@@ -54,29 +45,6 @@ enum Broker {
     Rabbitmq,
 }
 
-/// What the handler has seen, and the clock that the first message starts.
-struct Counting {
-    work: Duration,
-    messages: u64,
-    begun: OnceLock<Stopwatch>,
-    seen: AtomicU64,
-    all: Notify,
-}
-
-impl Counting {
-    fn handle(&self, message: &CanonicalMessage) {
-        self.begun.get_or_init(Stopwatch::start);
-        black_box(&message.payload);
-        let start = Instant::now();
-        while start.elapsed() < self.work {
-            std::hint::spin_loop();
-        }
-        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.messages {
-            self.all.notify_one();
-        }
-    }
-}
-
 impl Flags {
     fn endpoint(&self) -> EndpointType {
         match self.broker {
@@ -100,18 +68,12 @@ impl Flags {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Fault> {
     let flags = Flags::parse();
-    let counting = Arc::new(Counting {
-        work: Duration::from_micros(flags.work),
-        messages: flags.messages,
-        begun: OnceLock::new(),
-        seen: AtomicU64::new(0),
-        all: Notify::new(),
-    });
-    let counted = counting.clone();
+    let seen = Seen::new(Work::of(Duration::from_micros(flags.work)), flags.messages);
+    let counting = seen.clone();
     let handler = move |message: CanonicalMessage| {
-        let counting = counted.clone();
+        let seen = counting.clone();
         async move {
-            counting.handle(&message);
+            seen.handle(&message.payload);
             Ok(Handled::Ack)
         }
     };
@@ -121,8 +83,8 @@ async fn main() -> Result<(), Fault> {
         .with_batch_size(flags.batch.into())
         .with_handler(handler);
     let running = route.run("bench").await?;
-    counting.all.notified().await;
-    let cost = counting.begun.get().ok_or("no message came")?.each(flags.messages);
+    seen.all().await;
+    let cost = seen.each().ok_or("no message came")?;
     running.stop().await;
     println!("{} {}", cost.wall, cost.cpu);
     Ok(())

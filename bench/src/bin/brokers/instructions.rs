@@ -6,10 +6,10 @@
 
 use crate::{
     Fault, Flags,
-    lane::{Broker, Lane, Load, Work},
+    lane::{Broker, Lane, Load},
 };
 use clap::ValueEnum;
-use forebay_bench::{callgrind, progress, table::Table};
+use forebay_bench::{callgrind, progress, seen::Work, table::Table};
 
 /// The shorter run, whose instructions are subtracted, has so many times fewer messages.
 const SHORTER: u64 = 4;
@@ -18,7 +18,7 @@ const SHORTER: u64 = 4;
 pub(crate) async fn count<B: Broker>(broker: &B, flags: &Flags) -> Result<(), Fault> {
     let mut table = Table::new(&["payload", "loop", "instructions a message"]);
     for &bytes in &flags.bytes {
-        for lane in Lane::OWN {
+        for lane in Lane::ALL {
             progress::show(&format!("{bytes} bytes: {lane}"));
             let (fewer, more) = (flags.messages / SHORTER, flags.messages);
             let short = total(broker, lane, Load { messages: fewer, bytes }, flags).await?;
@@ -64,5 +64,5 @@ pub(crate) async fn alone<B: Broker>(
     flags: &Flags,
 ) -> Result<(), Fault> {
     let load = Load { messages: flags.messages, bytes: 0 };
-    lane.consume(broker, queue, load, Work::NONE, None).await.map(drop)
+    lane.consume(broker, queue, load, Work::NONE).await.map(drop)
 }

@@ -3,9 +3,12 @@
 
 use crate::{
     Fault,
-    lane::{Broker, Load, Work},
+    lane::{Broker, Load},
 };
-use forebay_bench::cost::{Cost, Stopwatch};
+use forebay_bench::{
+    cost::{Cost, Stopwatch},
+    seen::Work,
+};
 use forebay_kafka::{Create, KafkaOptions, KafkaQueue, KafkaSource};
 use rdkafka::{
     ClientConfig, Message,

@@ -2,10 +2,10 @@
 
 use crate::{
     Fault, Flags,
-    lane::{self, Broker, Lane, Load, Work},
+    lane::{self, Broker, Consumer, Lane, Load},
     peer::Peer,
 };
-use forebay_bench::{cost::Cost, median::median, progress, table::Table};
+use forebay_bench::{cost::Cost, median::median, progress, seen::Work, table::Table};
 use std::time::Duration;
 
 /// Prints a table: medians of each lane, and the medians of what Forebay is to each within a pair.
@@ -19,8 +19,8 @@ pub(crate) async fn measure<B: Broker>(broker: &B, flags: &Flags) -> Result<(), 
         "µs of CPU",
         "Forebay - it, µs",
     ]);
-    let peer = flags.peer.clone().map(Peer::new);
-    let lanes: Vec<Lane> = Lane::OWN.into_iter().chain(peer.as_ref().map(|_| Lane::Peer)).collect();
+    let peer = flags.peer.clone().map(Peer::new).map(Consumer::Peer);
+    let lanes: Vec<Consumer> = Lane::ALL.map(Consumer::Own).into_iter().chain(peer).collect();
     for &bytes in &flags.bytes {
         for &micros in &flags.work {
             let load = Load { messages: flags.messages, bytes };
@@ -29,10 +29,13 @@ pub(crate) async fn measure<B: Broker>(broker: &B, flags: &Flags) -> Result<(), 
             for pair in 1..=flags.pairs {
                 for (lane, runs) in lanes.iter().zip(&mut runs) {
                     progress::show(&format!("{bytes} bytes, {micros} µs, pair {pair}: {lane}"));
-                    runs.push(lane::run(broker, *lane, load, work, peer.as_ref()).await?);
+                    runs.push(lane::run(broker, lane, load, work).await?);
                 }
             }
-            let ours = lanes.iter().position(|lane| *lane == Lane::Forebay).unwrap_or_default();
+            let ours = lanes
+                .iter()
+                .position(|lane| matches!(lane, Consumer::Own(Lane::Forebay)))
+                .unwrap_or_default();
             for (lane, own) in lanes.iter().zip(&runs) {
                 let handler =
                     if micros == 0 { "no-op".to_owned() } else { format!("{micros} µs") };

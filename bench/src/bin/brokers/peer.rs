@@ -4,11 +4,8 @@
 //! microseconds of work for each; and prints the nanoseconds that each has cost, of time and of processor
 //! time.
 
-use crate::{
-    Fault,
-    lane::{Load, Work},
-};
-use forebay_bench::cost::Cost;
+use crate::{Fault, lane::Load};
+use forebay_bench::{cost::Cost, seen::Work};
 use std::{path::PathBuf, process::Stdio};
 use tokio::process::Command;
 

@@ -3,9 +3,12 @@
 
 use crate::{
     Fault,
-    lane::{Broker, Load, Work},
+    lane::{Broker, Load},
 };
-use forebay_bench::cost::{Cost, Stopwatch};
+use forebay_bench::{
+    cost::{Cost, Stopwatch},
+    seen::Work,
+};
 use forebay_rabbitmq::{QueueKind, RabbitOptions, RabbitQueue, RabbitSource, Topology};
 use futures_util::StreamExt;
 use lapin::{

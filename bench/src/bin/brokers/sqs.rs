@@ -3,14 +3,17 @@
 
 use crate::{
     Fault,
-    lane::{Broker, Load, Work},
+    lane::{Broker, Load},
 };
 use aws_sdk_sqs::{
     Client,
     config::{Credentials, Region},
     types::{DeleteMessageBatchRequestEntry, SendMessageBatchRequestEntry},
 };
-use forebay_bench::cost::{Cost, Stopwatch};
+use forebay_bench::{
+    cost::{Cost, Stopwatch},
+    seen::Work,
+};
 use forebay_sqs::{SqsOptions, SqsQueue, SqsSource};
 use std::sync::{
     Arc, OnceLock,
