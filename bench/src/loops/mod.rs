@@ -6,6 +6,7 @@
 
 mod bare;
 mod forebay;
+mod memory;
 
 pub use self::forebay::until_settled;
 
@@ -39,10 +40,13 @@ pub enum Loop {
     ForebayFewKeys,
     /// Forebay with everything on, raw bytes, in order by key, with all of [`KEYS`] live.
     ForebayByKey,
+    /// No messages, but one read from memory in place of each: by how much what lies beyond the
+    /// caches waits for the machine.
+    MemoryRead,
 }
 
 impl Loop {
-    /// All of them, in the order of the tables.
+    /// All that handle messages, in the order of the tables.
     pub const ALL: [Self; 8] = [
         Self::SpawnSemaphore,
         Self::InlineUnordered,
@@ -71,6 +75,7 @@ impl Loop {
             Self::Forebay => forebay::run_unordered(messages).await,
             Self::ForebayFewKeys => forebay::run_by_key(messages, 16).await,
             Self::ForebayByKey => forebay::run_by_key(messages, KEYS).await,
+            Self::MemoryRead => memory::reads(messages),
         }
     }
 
@@ -103,6 +108,7 @@ impl fmt::Display for Loop {
             Self::Forebay => "Forebay",
             Self::ForebayFewKeys => "Forebay, by key, 16 keys",
             Self::ForebayByKey => "Forebay, by key, 100,000 keys",
+            Self::MemoryRead => "one read from memory",
         })
     }
 }
