@@ -1,16 +1,19 @@
 //! Opens a file as a store, or says why not, leaving alone what is not ours.
 //!
-//! The file's header is read before SQLite sees it, so that a foreign or newer file is not even
-//! locked. The tables are created in one transaction together with the marks in the header, before
-//! the log is switched on: a crash while creating leaves an empty file, which the next open fills. An
-//! older file is brought up to date in one transaction, too.
+//! The file's header is read by itself first, so that a foreign or newer file is not even locked. Even
+//! that is left to SQLite: where this process has the file open already, whoever else closes a
+//! descriptor of it drops all locks that SQLite holds there (that is POSIX), and a program that then
+//! looks in may take the log away from under those who write to it. The tables are created in one
+//! transaction together with the marks in the header, before the log is switched on: a crash while
+//! creating leaves an empty file, which the next open fills. An older file is brought up to date in one
+//! transaction, too.
 
 use crate::{OpenError, StoreError, options::StoreOptions, schema, writer::is_busy};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
 use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    path::{self, Path},
     thread,
     time::{Duration, Instant},
 };
@@ -22,8 +25,8 @@ const SLACK: u64 = 8 << 20;
 pub(crate) fn prepare(path: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     inspect(path, options)?;
     let fail = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotADatabase(path.to_owned()),
-        Some(rusqlite::ErrorCode::ReadOnly) => OpenError::ReadOnly(path.to_owned()),
+        Some(ErrorCode::NotADatabase) => OpenError::NotADatabase(path.to_owned()),
+        Some(ErrorCode::ReadOnly) => OpenError::ReadOnly(path.to_owned()),
         _ => StoreError::new(path, &error, options.busy_timeout).into(),
     };
     let mut conn = connect(path, options).map_err(fail)?;
@@ -82,35 +85,29 @@ pub(crate) fn max_pages(
     Ok(Some([pages(size), pages(size.saturating_add(SLACK))]))
 }
 
-/// Looks at the header without SQLite.
+/// Looks at the header, and refuses what is not ours.
 fn inspect(path: &Path, options: &StoreOptions) -> Result<(), OpenError> {
-    let io = |error: io::Error| match error.kind() {
-        io::ErrorKind::PermissionDenied => OpenError::ReadOnly(path.to_owned()),
-        _ => StoreError::Io { path: path.to_owned(), detail: error.to_string() }.into(),
-    };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if directory.is_some_and(|directory| !directory.is_dir()) {
         return Err(OpenError::NoDirectory(path.to_owned()));
     }
-    let mut header = Vec::with_capacity(100);
-    match File::open(path) {
-        Ok(file) => drop(file.take(100).read_to_end(&mut header).map_err(io)?),
+    let io = |detail: String| StoreError::Io { path: path.to_owned(), detail }.into();
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(OpenError::Missing(path.to_owned()));
         }
-        Err(error) => return Err(io(error)),
-    }
-    if header.is_empty() {
+        Err(error) => return Err(io(error.to_string())),
+    };
+    if found.is_file() && found.len() == 0 {
         return Ok(());
     }
-    if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
-        return Err(OpenError::NotADatabase(path.to_owned()));
-    }
-    let number = |at: usize| {
-        i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    };
-    let (application, version) = (number(68), number(60)); // offsets: SQLite's file format, 1.3
+    let (application, version) = header(path).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::NotADatabase(path.to_owned()),
+        Some(ErrorCode::CannotOpen) if found.is_file() => OpenError::ReadOnly(path.to_owned()),
+        _ => io(error.to_string()),
+    })?;
     if application != schema::APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned(), found: application });
     }
@@ -119,6 +116,30 @@ fn inspect(path: &Path, options: &StoreOptions) -> Result<(), OpenError> {
         return Err(OpenError::Newer { path, found: version, known });
     }
     Ok(())
+}
+
+/// The two marks in a file's header: whose it is, and of which version. As `immutable`, it is neither
+/// locked nor recovered, and nothing appears beside it. Its log is not looked at, so the header may know
+/// of more pages than have come to the file: whoever may write the schema is let off.
+fn header(path: &Path) -> rusqlite::Result<(i32, i32)> {
+    let mut uri = String::from("file://");
+    let path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(*byte));
+            }
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let conn = Connection::open_with_flags(uri, flags)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
+    let mark = |name: &str| conn.query_row(&format!("PRAGMA {name}"), (), |row| row.get(0));
+    Ok((mark("application_id")?, mark("user_version")?))
 }
 
 /// Creates the tables, or brings older ones up to date; gives the version that is there then.

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use std::{
     fs,
     io::{Seek, SeekFrom, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     time::Duration,
 };
@@ -250,4 +250,29 @@ fn many_openers_at_once_find_one_set_of_tables() {
         }
     });
     Store::open(&file).unwrap();
+}
+
+/// A process that closes a file drops what locks it has there; without SQLite's, another program that
+/// looks in could take the log away.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_that_is_opened_twice_stays_locked() {
+    let directory = tempfile::tempdir().unwrap();
+    // What a URI would take for something else.
+    let file = directory.path().join("q 100%?#.db");
+    let first = queue(&file).await;
+    publish(&first, &[Outgoing::new("a")]).await;
+    let (process, inode) = (std::process::id(), fs::metadata(&file).unwrap().ino());
+    let is_locked = || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let of = |line: &str| {
+            line.contains(&format!(" {process} ")) && line.contains(&format!(":{inode} "))
+        };
+        locks.lines().any(of)
+    };
+    assert!(is_locked());
+    let second = queue(&file).await;
+    assert!(is_locked(), "opening it again has dropped the locks");
+    publish(&second, &[Outgoing::new("b")]).await;
+    assert_eq!(receive(&first.source(&SourceOptions::default()), 2).await.len(), 2);
 }
