@@ -77,6 +77,9 @@ impl StoreOptions {
     }
 }
 
+/// As good as for ever, and far from the end of all clocks.
+const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
+
 /// How a source takes messages.
 #[derive(Clone, Debug)]
 pub struct SourceOptions {
@@ -92,10 +95,10 @@ impl Default for SourceOptions {
 impl SourceOptions {
     /// For how long a message is ours after each hand-out, in whole milliseconds (rounded up). The
     /// worker extends it while it works. Shorter: the messages of a killed worker come back sooner.
-    /// Default: 30 seconds.
+    /// Default: 30 seconds; a year at most.
     #[must_use]
     pub fn lease(mut self, length: Duration) -> Self {
-        self.lease = length;
+        self.lease = length.min(LONGEST_LEASE);
         self
     }
 }

@@ -59,7 +59,7 @@ impl<T, S> Job<T, S> {
 
     /// When the handler's time is up; `None` without a timeout.
     pub fn deadline(&self) -> Option<Instant> {
-        self.context.timeout.map(|timeout| self.context.started + timeout)
+        self.context.timeout.and_then(|timeout| self.context.started.checked_add(timeout))
     }
 
     /// How much of its time the handler has left; `None` without a timeout.

@@ -13,7 +13,11 @@
 use crate::DecodeError;
 use forebay_contract::{DeadReason, Failure, FailureKind, FailureNote, Message, Verdict};
 use forebay_policy::{Exhausted, RetryDecision, RetryPolicy, Signal};
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt::Display,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, SystemTime},
+};
 
 /// What a handler call came to. Failures are boxed: this is moved several times for each message, and
 /// nearly always says `Done`.
@@ -58,7 +62,7 @@ pub(crate) fn judge(
     let (verdict, signal) = match outcome {
         Outcome::Done => (Verdict::Ack, Signal::Success(took)),
         Outcome::Failed(failure) => {
-            let text = failure.to_string();
+            let text = words(&failure);
             match *failure {
                 Failure::Transient { after, .. } => {
                     (failed(note(FailureKind::Transient, text), after), Signal::Failure(took))
@@ -82,12 +86,19 @@ pub(crate) fn judge(
         }
         Outcome::Panicked(text) => (failed(note(FailureKind::Panic, text), None), Signal::Neutral),
         Outcome::Undecodable(error) => {
-            let note = note(FailureKind::Decode, error.to_string());
+            let note = note(FailureKind::Decode, words(&error));
             (Verdict::DeadLetter { reason: DeadReason::Undecodable, note }, Signal::Neutral)
         }
         Outcome::Cancelled => (Verdict::Release { after: Duration::ZERO }, Signal::Neutral),
     };
     Judgement { verdict, signal }
+}
+
+/// What an error says of itself. It is the user's own code that puts it into words, and if that panics,
+/// it is not to take the worker with it.
+fn words(error: &dyn Display) -> String {
+    catch_unwind(AssertUnwindSafe(|| error.to_string()))
+        .unwrap_or_else(|_| "(an error that panics when it is put into words)".to_owned())
 }
 
 /// Whether the message is to be handed out again.

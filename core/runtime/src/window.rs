@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Window {
     max_messages: AtomicUsize,
+    /// The most that `max_messages` ever was.
+    largest: AtomicUsize,
     max_bytes: usize,
     messages: AtomicUsize,
     bytes: AtomicUsize,
@@ -23,6 +25,7 @@ impl Window {
     pub(crate) fn new(max: Want) -> Self {
         Self {
             max_messages: AtomicUsize::new(max.messages),
+            largest: AtomicUsize::new(max.messages),
             max_bytes: max.bytes,
             messages: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -40,6 +43,13 @@ impl Window {
         (messages > 0 && bytes > 0).then_some(Want { messages, bytes })
     }
 
+    /// What may be received though nothing is left, so that what fills the window does not wait for
+    /// ever for a message that is not in it: one more, as long as a larger window would have room.
+    pub(crate) fn beyond(&self) -> Option<Want> {
+        let has_room = self.used() < self.largest.load(Ordering::Acquire);
+        has_room.then_some(Want { messages: 1, bytes: 1 })
+    }
+
     /// How many messages it holds in all.
     pub(crate) fn messages(&self) -> usize {
         self.max_messages.load(Ordering::Acquire)
@@ -48,6 +58,7 @@ impl Window {
     /// Lets it grow or shrink, as the limit behind it does.
     pub(crate) fn set_messages(&self, max: usize) {
         self.max_messages.store(max, Ordering::Release);
+        self.largest.fetch_max(max, Ordering::AcqRel);
     }
 
     /// Takes what has been received. A single message may overdraw the bytes.
@@ -90,5 +101,16 @@ mod tests {
         window.give_back(1, 5);
         assert_eq!(window.left(), Some(Want { messages: 1, bytes: 95 }));
         assert_eq!(window.used(), 1);
+    }
+
+    #[test]
+    fn beyond_it_there_is_what_was_room_once() {
+        let window = Window::new(Want { messages: 1, bytes: 100 });
+        window.set_messages(3);
+        window.take(2, 200);
+        window.set_messages(1);
+        assert_eq!((window.left(), window.beyond()), (None, Some(Want { messages: 1, bytes: 1 })));
+        window.take(1, 10);
+        assert_eq!(window.beyond(), None);
     }
 }

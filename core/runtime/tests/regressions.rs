@@ -154,3 +154,64 @@ async fn a_retry_that_was_refused_held_its_lane() {
 async fn a_retry_that_came_too_late_held_its_lane() {
     a_lane_goes_on_after(|| SettleError::Stale).await;
 }
+
+/// The limit falls while keys wait for their first messages, as in a trouble: what is parked behind them
+/// fills the smaller window, and the first ones, which come again, have to find room all the same.
+#[tokio::test(start_paused = true)]
+async fn a_window_that_shrank_left_no_room_for_what_its_lanes_waited_for() {
+    async fn first_try_hangs(job: Job<u32>) -> Result<(), Failure> {
+        if job.attempt() > 1 {
+            return Ok(());
+        }
+        sleep(Duration::from_secs(2)).await;
+        Err(Failure::transient("hung"))
+    }
+    let queue = MemoryQueue::with(MemoryOptions::default().order(OrderSupport::KeyInLanes));
+    for key in ["a", "b", "c"] {
+        publish_keyed(&queue, key, 0..9).await;
+    }
+    let builder = Worker::builder(queue.source()).ordered().retry(three_attempts());
+    let worker = start(builder.concurrency(at_once(16)).handler(first_try_hangs));
+    sleep(Duration::from_secs(1)).await;
+    worker.control.gate().set_limit(1);
+    // Nine tries that hang for each key, three keys, one at a time.
+    timeout(Duration::from_secs(70), until_done(&queue)).await.expect("it goes on");
+    worker.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_panicked_when_it_was_shown_ended_the_worker() {
+    struct Mute;
+    impl std::fmt::Debug for Mute {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Mute")
+        }
+    }
+    impl std::fmt::Display for Mute {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("no words");
+        }
+    }
+    impl std::error::Error for Mute {}
+    let queue = MemoryQueue::new();
+    publish(&queue, numbers(0..3)).await;
+    let builder = Worker::builder(queue.source()).retry(three_attempts());
+    let worker = start(builder.handler(async |_: Job<u32>| Err(Failure::permanent(Mute))));
+    timeout(LONG, until_done(&queue)).await.expect("it goes on");
+    assert_eq!(worker.control.status().counts.dead, 3);
+    worker.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_without_end_ended_the_worker() {
+    async fn waits(job: Job<u32>) -> Result<(), Failure> {
+        assert_eq!(job.deadline(), None);
+        sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+    let queue = MemoryQueue::new();
+    publish(&queue, numbers(0..3)).await;
+    let worker = start(Worker::builder(queue.source()).timeout(Duration::MAX).handler(waits));
+    timeout(LONG, until_done(&queue)).await.expect("it goes on");
+    worker.drain().await;
+}

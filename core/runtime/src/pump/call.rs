@@ -230,7 +230,9 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         let entry = self.running.vacant_entry();
         let finished = self.finished_tx.clone();
         let report = Report { slot: entry.key(), finished, first_poll: None, sent: false };
-        let timeout = self.settings.timeout.map(|timeout| (at + timeout, timeout));
+        // One that ends beyond all clocks is none.
+        let deadline = |timeout| at.checked_add(timeout).map(|deadline| (deadline, timeout));
+        let timeout = self.settings.timeout.and_then(deadline);
         let task = tokio::spawn(supervise(call, timeout, cancellation.clone(), report));
         let (started, task) = (clock::moment(at), task.abort_handle());
         entry.insert(Running { unit, started, generation, cancellation, lost: false, task });

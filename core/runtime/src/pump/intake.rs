@@ -23,8 +23,18 @@ impl<S: Source, I: Invoke> Pump<S, I> {
             && !self.caution.holds_others()
             && self.receive_again_at <= now
             && self.closed_until(now).is_none();
-        let left = self.window.left().filter(|_| open)?;
+        if !open {
+            return None;
+        }
+        let beyond = || self.awaits_its_own().then(|| self.window.beyond()).flatten();
+        let left = self.window.left().or_else(beyond)?;
         Some(if self.caution.is_wary() { Want { messages: 1, ..left } } else { left })
+    }
+
+    /// Whether all that is in hand is parked behind messages that the source is to hand out again. If
+    /// that fills a window that has shrunk meanwhile, as the limit behind it did, they find no room.
+    fn awaits_its_own(&self) -> bool {
+        self.running.is_empty() && !self.has_ready() && self.lanes.next_expiry() != Moment::NEVER
     }
 
     /// Until when nothing at all may start; `None` when the gate stands open, if narrowly.
