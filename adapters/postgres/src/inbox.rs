@@ -15,7 +15,9 @@
 //!
 //! An effect of one statement needs no answer in between: `once.rs` sends all of it together.
 
-use crate::{OwnTables, PgPool, SetupError, Transaction, prune, retention, schema, sqlstate};
+use crate::{
+    OwnTables, PgPool, SetupError, Transaction, options::BEGUN, prune, retention, schema, sqlstate,
+};
 use forebay::{Capabilities, Failure, Job, MessageId, policy::RetryPolicy};
 use futures_util::future::join;
 use std::{
@@ -164,6 +166,8 @@ struct Inner {
     mark: String,
     /// As `mark`, and an error for a message that was done before.
     strict_mark: String,
+    /// For what was done without a transaction around it.
+    late_mark: String,
     counters: Arc<Counters>,
     /// Ends with the inbox.
     _pruner: prune::Pruner,
@@ -193,11 +197,14 @@ impl Inbox {
         let table = format!("{}.forebay_inbox", pool.inner().schema);
         let counters = Arc::new(Counters::default());
         let pruner = prune::start(pool.downgrade(), &table, &options, counters.clone());
-        let strict_mark = format!("INSERT INTO {table} (consumer, id) VALUES ($1, $2)");
+        let strict_mark = format!("INSERT INTO {table} (consumer, id) SELECT $1, $2 WHERE {BEGUN}");
         Ok(Self(Arc::new(Inner {
             begin: pool.inner().options.begin(),
             mark: format!("{strict_mark} ON CONFLICT DO NOTHING"),
             strict_mark,
+            late_mark: format!(
+                "INSERT INTO {table} (consumer, id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+            ),
             pool: pool.clone(),
             consumer: options.consumer,
             table,
@@ -304,7 +311,7 @@ impl Inbox {
         let client = transaction.client();
         let consumer = self.0.consumer.as_str();
         let parameters = [(&consumer as _, Type::TEXT), (&id as _, Type::TEXT)];
-        // Sent together: if BEGIN did not succeed, the connection is gone, and the mark with it.
+        // Sent together: if BEGIN did not succeed, there is no mark either.
         let both = join(
             client.batch_execute(&self.0.begin),
             client.execute_typed(&self.0.mark, &parameters),

@@ -31,6 +31,11 @@ pub struct PoolOptions {
     pub ca_file: Option<PathBuf>,
 }
 
+/// True within a transaction that began as [`PoolOptions::begin`] has it. What is sent together with
+/// `BEGIN` asks for it: if that was called off, by a timeout of the role or by somebody who cancels, the
+/// connection stays, and what comes next would be a transaction of its own, and committed.
+pub(crate) const BEGUN: &str = "current_setting('forebay.begun', true) = 'yes'";
+
 impl PoolOptions {
     /// The defaults, for the server at `url`.
     #[must_use]
@@ -139,7 +144,8 @@ impl PoolOptions {
     /// transaction may be somebody else's.
     pub(crate) fn begin(&self) -> String {
         format!(
-            "BEGIN; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
+            "BEGIN; SET LOCAL forebay.begun = 'yes'; \
+             SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
             self.statement_timeout.as_millis(),
             self.lock_timeout.as_millis()
         )

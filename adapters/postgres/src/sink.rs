@@ -224,7 +224,7 @@ impl BatchSink {
             let written = self.rows(transaction, &rows).await?;
             return Ok((vec![Seen::New; ids.len()], written));
         };
-        // Sent together: if BEGIN did not succeed, the connection is gone, and the marks with it.
+        // Sent together: if BEGIN did not succeed, there are no marks either.
         let (begun, seen) = join(begin, inbox.fresh(transaction, ids)).await;
         begun.map_err(failure)?;
         let seen = seen?;

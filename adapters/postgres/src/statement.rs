@@ -13,6 +13,7 @@
 use crate::{
     Conflict,
     name::{list, quoted},
+    options::BEGUN,
 };
 
 /// A column, as the catalog has it.
@@ -31,7 +32,7 @@ pub(crate) fn insert(table: &str, columns: &[Column], conflict: &Conflict) -> St
     let arrays: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
     let aliases: Vec<String> = (0..columns.len()).map(|index| format!("c{index}")).collect();
     let (values, arrays, aliases) = (values.join(", "), arrays.join(", "), aliases.join(", "));
-    let rows = format!("unnest({arrays}) WITH ORDINALITY AS r({aliases}, n)");
+    let rows = format!("unnest({arrays}) WITH ORDINALITY AS r({aliases}, n) WHERE {BEGUN}");
     match conflict {
         Conflict::Fail => {
             format!("INSERT INTO {table} ({names}) SELECT {values} FROM {rows} ORDER BY n")
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_statements_read_as_they_should() {
-        let rows = "unnest($1, $2) WITH ORDINALITY AS r(c0, c1, n)";
+        let rows = format!("unnest($1, $2) WITH ORDINALITY AS r(c0, c1, n) WHERE {BEGUN}");
         let values = "r.c0::bigint, r.c1::numeric";
         let fail = insert("s.t", &columns(), &Conflict::Fail);
         assert_eq!(

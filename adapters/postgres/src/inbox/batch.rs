@@ -2,7 +2,7 @@
 //! and taken back.
 
 use super::{Inbox, Seen, usable};
-use crate::{Transaction, sqlstate};
+use crate::{Transaction, options::BEGUN, sqlstate};
 use forebay::{Failure, MessageId};
 use std::collections::HashMap;
 use tokio_postgres::{Client, Error, types::Type};
@@ -34,7 +34,8 @@ impl Inbox {
         }
         let unique: Vec<&str> = texts.iter().map(|(id, _)| id.as_str()).collect();
         let sql = format!(
-            "INSERT INTO {} (consumer, id) SELECT $1, unnest($2) ON CONFLICT DO NOTHING RETURNING id",
+            "INSERT INTO {} (consumer, id) SELECT $1, unnest($2) WHERE {BEGUN} \
+             ON CONFLICT DO NOTHING RETURNING id",
             self.0.table
         );
         let parameters = [(&self.0.consumer as _, Type::TEXT), (&unique as _, Type::TEXT_ARRAY)];
@@ -61,7 +62,10 @@ impl Inbox {
 
     /// Makes these marks; an error if one of them is there already.
     pub(crate) async fn mark_new(&self, client: &Client, marks: &[String]) -> Result<(), Error> {
-        let sql = format!("INSERT INTO {} (consumer, id) SELECT $1, unnest($2)", self.0.table);
+        let sql = format!(
+            "INSERT INTO {} (consumer, id) SELECT $1, unnest($2) WHERE {BEGUN}",
+            self.0.table
+        );
         let parameters = [(&self.0.consumer as _, Type::TEXT), (&marks as _, Type::TEXT_ARRAY)];
         client.execute_typed(&sql, &parameters).await.map(drop)
     }

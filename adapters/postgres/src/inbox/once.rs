@@ -75,6 +75,16 @@ impl Inbox {
             client.batch_execute(COMMIT),
         );
         let (begun, marked, worked, committed) = transaction.counted(all).await;
+        if begun.is_err()
+            && let Ok(rows) = worked
+        {
+            // BEGIN alone was called off, so the statement was a transaction of its own, without a mark.
+            // This makes up for that; a crash in between is the one case in which it is done again.
+            let late = client.execute_typed(&self.0.late_mark, &mark);
+            transaction.counted(late).await.map_err(sqlstate::failure)?;
+            self.0.counters.done.fetch_add(1, Ordering::Relaxed);
+            return Ok(Outcome::Done(rows));
+        }
         let marked = begun.and(marked);
         if marked.as_ref().is_err_and(is_duplicate) {
             self.0.counters.duplicates.fetch_add(1, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod begin;
 mod budget;
 mod inbox;
 mod pgbouncer;
