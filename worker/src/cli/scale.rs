@@ -28,7 +28,9 @@ A worker's own config will do: only [source], [admin], [scale] and [log] are rea
 backlog itself, and asks each address of each host in `workers` for that worker's own /scale.
 
 Exit codes:
-  0  ended by SIGTERM or SIGINT     1  the queue cannot be opened     2  the config does not hold";
+  0  ended by SIGTERM or SIGINT
+  1  the queue cannot be opened
+  2  the config does not hold, or names a queue that is not there";
 
 /// Says how many workers a queue needs, and why: to people, Prometheus and KEDA.
 #[derive(Args)]

@@ -108,6 +108,7 @@ impl BridgeConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn parse(text: &str) -> Result<BridgeConfig, String> {
         BridgeConfig::parse(Path::new("b.toml"), text).map_err(|error| error.to_string())
@@ -129,6 +130,10 @@ mod tests {
     fn what_is_no_bridge_is_refused() {
         let error = parse(SOURCE).unwrap_err();
         assert!(error.contains("`sink` is missing"), "{error}");
+        let bridge = format!("{SOURCE}[sink.embedded]\npath = 'q.db'\nqueue = 'b'");
+        let error = Config::parse(Path::new("b.toml"), &bridge).unwrap_err().to_string();
+        assert!(error.contains("b.toml:4: sink: a worker has none"), "{error}");
+        assert!(error.contains("`forebay bridge`"), "{error}");
         let error = parse(&SOURCE.replace("source", "sink")).unwrap_err();
         assert!(error.contains("`source` is missing"), "{error}");
         let round = format!("{SOURCE}{}", SOURCE.replace("source", "sink"));

@@ -61,8 +61,16 @@ pub(crate) struct Document<'t> {
     root: Spanned<DeTable<'t>>,
     places: BTreeMap<String, Place>,
     lines: Arc<Lines>,
-    /// Values that held `${…}`, as they were written; by key.
-    templates: BTreeMap<String, String>,
+    /// Values that held `${…}`, by key.
+    templates: BTreeMap<String, Template>,
+}
+
+/// A value that held `${…}`.
+struct Template {
+    /// As it was written, which may be shown.
+    written: String,
+    /// What it became, which may be secret.
+    expanded: String,
 }
 
 impl<'t> Document<'t> {
@@ -97,10 +105,11 @@ impl<'t> Document<'t> {
             }
             match expand_text(text) {
                 Ok(expanded) => {
-                    if text.contains("${") {
-                        self.templates.insert(key.to_owned(), std::mem::take(text));
+                    let written = std::mem::replace(text, expanded);
+                    if written.contains("${") {
+                        let template = Template { written, expanded: text.clone() };
+                        self.templates.insert(key.to_owned(), template);
                     }
-                    *text = expanded;
                 }
                 Err((what, help)) => problem = Some(self.error(key, what).help(help)),
             }
@@ -134,7 +143,7 @@ impl<'t> Document<'t> {
 
     /// How the value under a key was written, if it held `${…}`: what may be shown of it.
     pub(crate) fn template(&self, key: &str) -> Option<&str> {
-        self.templates.get(key).map(String::as_str)
+        self.templates.get(key).map(|template| &*template.written)
     }
 
     /// A path in the config, which is relative to the config's own folder: a service and a person
@@ -146,9 +155,9 @@ impl<'t> Document<'t> {
     /// Turns serde's error into one for people. Its text has a fixed form for unknown names, "unknown
     /// field `x`, expected one of `a`, `b`", which is the only way that serde hands them on.
     fn explain(&self, error: &toml::de::Error) -> ConfigError {
-        let message = error.message();
-        let is_missing = message.starts_with("missing field");
+        let is_missing = error.message().starts_with("missing field");
         let key = error.span().map(|span| self.key_at(&span, is_missing)).unwrap_or_default();
+        let message = &*self.masked(error.message(), &key);
         let line = error.span().map(|span| line_at(self.text, span.start));
         // What is missing from the file as a whole is on no line.
         let line = line.filter(|_| !key.is_empty());
@@ -161,11 +170,43 @@ impl<'t> Document<'t> {
                 (format!("`{wrong}` is none of its values"), Some(suggest(wrong, known)))
             }
             Some((missing, _)) if is_missing => {
-                (format!("`{missing}` is missing"), Some(format!("add `{missing} = …` to it")))
+                let help = match *missing {
+                    table @ ("source" | "sink") => {
+                        format!("add `[{table}.embedded]`, or another broker's table")
+                    }
+                    "handler" => "add `[handler.http]`, or another table of it".to_owned(),
+                    key => format!("add `{key} = …` to it"),
+                };
+                (format!("`{missing}` is missing"), Some(help))
             }
-            _ => (message.to_owned(), None),
+            _ => match message.split_once(", expected struct ") {
+                // What follows is the name of a type.
+                Some((found, _)) => {
+                    let name = key.rsplit('.').next().unwrap_or_default();
+                    let help = format!("write `[{key}]` with lines below, or `{name} = {{ … }}`");
+                    (format!("{found}, expected a table"), Some(help))
+                }
+                None => (message.to_owned(), None),
+            },
         };
         ConfigError { file: self.file.to_owned(), line, key, problem, help }
+    }
+
+    /// A text about what is under a key, with nothing in it that came from the environment: serde
+    /// quotes the value that it does not like, and that may be a password in the wrong place.
+    fn masked(&self, text: &str, key: &str) -> String {
+        /// Shorter ones are left where nothing is around them: they are in half of all words.
+        const LEAST: usize = 4;
+        let mut text = text.to_owned();
+        let templates = self.templates.iter().filter(|(own, _)| own.starts_with(key));
+        for (_, Template { written, expanded }) in templates {
+            text = text.replace(&format!("{expanded:?}"), &format!("{written:?}"));
+            text = text.replace(&format!("`{expanded}`"), &format!("`{written}`"));
+            if expanded.len() >= LEAST {
+                text = text.replace(expanded, written);
+            }
+        }
+        text
     }
 
     /// Which key a position belongs to: the one whose name or value is there; the innermost. With
@@ -250,6 +291,11 @@ mod tests {
         );
         let error = parse("\n[inner]\ncount = 'three'\n").unwrap_err();
         assert!(error.starts_with("x.toml:3: inner.count: invalid type: string"), "{error}");
+        assert_eq!(
+            parse("inner = true").unwrap_err(),
+            "x.toml:1: inner: invalid type: boolean `true`, expected a table\n  \
+             help: write `[inner]` with lines below, or `inner = { … }`"
+        );
         let error = parse("[inner]\ncount = \n").unwrap_err();
         assert!(error.starts_with("x.toml:2: not valid TOML"), "{error}");
         let error = parse("inner = { name = 'a', name = 'b' }").unwrap_err();
@@ -274,6 +320,19 @@ mod tests {
         document.expand("").unwrap();
         assert_eq!(document.template("inner.name"), Some("x ${PATH}"));
         assert_eq!(document.template("inner.count"), None);
+    }
+
+    #[test]
+    fn what_came_from_the_environment_is_in_no_error() {
+        let path = std::env::var("PATH").unwrap();
+        for text in ["inner.count = 'a ${PATH}'", "inner = '${PATH}'", "inner = ['x', '${PATH}']"] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains("invalid type") && !error.contains(&path), "{error}");
+        }
+        let error = parse("inner.count = 'a ${PATH}'").unwrap_err();
+        assert!(error.contains("string \"a ${PATH}\""), "{error}");
+        let error = parse("inner = '${HOME}'").unwrap_err();
+        assert!(error.contains("string \"${HOME}\""), "{error}");
     }
 
     #[test]

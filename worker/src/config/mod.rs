@@ -152,6 +152,11 @@ impl Config {
     fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let mut document = Document::new(file, text)?;
         document.expand("")?;
+        if document.has("sink") {
+            return Err(document
+                .error("sink", "a worker has none: its handler does something with the messages")
+                .help("run this bridge by `forebay bridge`, or put a handler in its place"));
+        }
         let raw: RawConfig = document.parse()?;
         let source = raw.source.check("source", hints(&raw.worker, &raw.retry), &document)?;
         let handler = raw.handler.check(raw.worker.timeout(), &document)?;

@@ -125,7 +125,10 @@ fn an_unknown_key_names_the_nearest_right_one() {
 #[test]
 fn what_is_missing_is_named() {
     let error = parse(STDOUT).unwrap_err();
-    assert_eq!(error, "conf/w.toml: `source` is missing\n  help: add `source = …` to it");
+    assert_eq!(
+        error,
+        "conf/w.toml: `source` is missing\n  help: add `[source.embedded]`, or another broker's table"
+    );
     let error = parse(&format!("[source.embedded]\nqueue = 'x'\n{STDOUT}")).unwrap_err();
     assert!(error.contains("conf/w.toml:1: source.embedded: `path` is missing"), "{error}");
     let error = parse(&format!("{SOURCE}[handler]\n")).unwrap_err();

@@ -66,9 +66,10 @@ impl RunCommand {
             };
         }
         let path = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&path).map(|folder| folder.join(program)).find(is_program).ok_or_else(
-            || format!("no program `{}` in PATH ({})", program.display(), path.to_string_lossy()),
-        )
+        env::split_paths(&path)
+            .map(|folder| folder.join(program))
+            .find(is_program)
+            .ok_or_else(|| format!("no program `{}` in PATH", program.display()))
     }
 
     fn spawn(&self, job: &Job<Bytes>, stdin: File) -> io::Result<Child> {

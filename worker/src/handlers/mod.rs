@@ -40,10 +40,6 @@ impl Handlers {
     ///
     /// # Errors
     /// When it does not fit what is there: no program, no table; or its database is away.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        allow(unused_variables, reason = "only PostgreSQL has something to ask")
-    )]
     pub(crate) async fn prepare(
         config: &HandlerConfig,
         settings: &Settings,
@@ -55,7 +51,7 @@ impl Handlers {
             ),
             HandlerConfig::Command(config) => {
                 let program = command::RunCommand::find(config)
-                    .map_err(|why| CliError::Usage(format!("handler.command.program: {why}")))?;
+                    .map_err(|why| settings.lines.error("handler.command.program", why))?;
                 Self::Command(command::RunCommand::new(program, config.clone()))
             }
             #[cfg(not(feature = "embedded"))]
@@ -68,7 +64,9 @@ impl Handlers {
             }
             #[cfg(feature = "embedded")]
             HandlerConfig::Sqlite(config) => {
-                Self::Sqlite(sqlite::Sqlite::open(config).map_err(CliError::Usage)?)
+                let wrong =
+                    |(key, why)| settings.lines.error(&format!("handler.sqlite.{key}"), why);
+                Self::Sqlite(sqlite::Sqlite::open(config).map_err(wrong)?)
             }
             #[cfg(feature = "postgres")]
             HandlerConfig::Postgres(config) => {

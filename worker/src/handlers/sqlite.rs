@@ -37,12 +37,15 @@ pub(crate) struct Sqlite {
     connection: Arc<Mutex<Connection>>,
 }
 
+/// What cannot be as it is: the key within `[handler.sqlite]`, and why.
+pub(crate) type Wrong = (String, String);
+
 impl Sqlite {
     /// Opens the database and checks the statement and its parameters.
     ///
     /// # Errors
-    /// A text that says what does not fit.
-    pub(crate) fn open(config: &SqliteConfig) -> Result<Self, String> {
+    /// What does not fit.
+    pub(crate) fn open(config: &SqliteConfig) -> Result<Self, Wrong> {
         let connection = connect(config)?;
         let order = bind::order(&connection, config)?;
         let statement = config.statement.as_str().into();
@@ -50,13 +53,15 @@ impl Sqlite {
     }
 }
 
-fn connect(config: &SqliteConfig) -> Result<Connection, String> {
+fn connect(config: &SqliteConfig) -> Result<Connection, Wrong> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&config.path, flags).map_err(|error| {
+    let cannot = |error: rusqlite::Error| {
         let path = config.path.display();
-        format!("handler.sqlite.path: cannot open {path}: {error}; the database and its tables must exist")
-    })?;
-    connection.busy_timeout(BUSY).map_err(|error| error.to_string())?;
+        let why = format!("cannot open {path}: {error}; the database and its tables must exist");
+        ("path".to_owned(), why)
+    };
+    let connection = Connection::open_with_flags(&config.path, flags).map_err(cannot)?;
+    connection.busy_timeout(BUSY).map_err(cannot)?;
     connection.set_prepared_statement_cache_capacity(4);
     Ok(connection)
 }

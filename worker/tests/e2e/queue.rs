@@ -182,13 +182,13 @@ fn check_refuses_what_could_not_run() {
         (
             "",
             "[handler.command]\nprogram = 'no-such-program'",
-            "handler.command.program: no program `no-such-program` in PATH",
+            "w.toml:11: handler.command.program: no program `no-such-program` in PATH",
         ),
         ("", "[handler.command]\nprogram = './w.toml'", "w.toml is not there, or not executable"),
         (
             "",
             "[handler.sqlite]\npath = 'no.db'\nstatement = 'SELECT 1'",
-            "handler.sqlite.path: cannot open",
+            "w.toml:11: handler.sqlite.path: cannot open",
         ),
         (
             "",

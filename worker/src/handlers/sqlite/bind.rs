@@ -1,5 +1,6 @@
 //! What a statement's parameters are bound to, checked once and done for each message.
 
+use super::Wrong;
 use crate::{
     config::{Param, SqliteConfig},
     handlers::{
@@ -14,22 +15,21 @@ use std::time::UNIX_EPOCH;
 
 /// Prepares the statement, holds its parameters against the configured ones, and puts those into the
 /// statement's order.
-pub(super) fn order(connection: &Connection, config: &SqliteConfig) -> Result<Vec<Param>, String> {
-    let statement = connection
-        .prepare(&config.statement)
-        .map_err(|error| format!("handler.sqlite.statement: {error}"))?;
+pub(super) fn order(connection: &Connection, config: &SqliteConfig) -> Result<Vec<Param>, Wrong> {
+    let wrong = |why: String| ("statement".to_owned(), why);
+    let statement =
+        connection.prepare(&config.statement).map_err(|error| wrong(error.to_string()))?;
     let mut names = Vec::new();
     for index in 1..=statement.parameter_count() {
         let Some(name) = statement.parameter_name(index) else {
-            return Err("handler.sqlite.statement: `?` has no name: write `:name`".to_owned());
+            return Err(wrong("`?` has no name: write `:name`".to_owned()));
         };
         let Some(name) = name.strip_prefix(':') else {
-            return Err(format!("handler.sqlite.statement: write `:name` instead of `{name}`"));
+            return Err(wrong(format!("write `:name` instead of `{name}`")));
         };
         names.push(name);
     }
     bind::in_order(&names, &config.params)
-        .map_err(|(key, why)| format!("handler.sqlite.{key}: {why}"))
 }
 
 /// What the parameters are for one message, in the statement's order.
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn order_of(statement: &str, params: &[&str]) -> Result<Vec<Param>, String> {
+    fn order_of(statement: &str, params: &[&str]) -> Result<Vec<Param>, Wrong> {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (a, b)").unwrap();
         let param = |name: &&str| ((*name).to_owned(), Param::Json("$".parse().unwrap()));
@@ -100,9 +100,9 @@ mod tests {
             ("INSERT INTO t VALUES (?, 1)", &[], "`?` has no name"),
             ("INSERT INTO t VALUES (@a, 1)", &["a"], "write `:name` instead of `@a`"),
             ("INSERT INTO u VALUES (1)", &[], "no such table: u"),
-            ("DELETE FROM t; DELETE FROM t", &[], "statement"),
+            ("DELETE FROM t; DELETE FROM t", &[], "ultiple"),
         ] {
-            let error = order_of(statement, params).unwrap_err();
+            let (_, error) = order_of(statement, params).unwrap_err();
             assert!(error.contains(expected), "{statement}: {error}");
         }
     }
