@@ -68,7 +68,9 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// A message leaves its queue only after its copy (retry, dead letter) is confirmed. Settling
     /// again what failed with [`SettleError::Unavailable`] resumes, and never copies twice. If the
-    /// future is dropped, each settlement is either carried out or not.
+    /// future is dropped, each settlement is either carried out or not. May be called while another call
+    /// is under way: a worker has one for acknowledgements and drops, and one for all else, so that a
+    /// copy that cannot be confirmed for the moment holds up no acknowledgement.
     fn settle(
         &self,
         batch: &[Settlement<Self::Receipt>],

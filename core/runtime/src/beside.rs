@@ -19,7 +19,7 @@
 //!   it the task        | after the last turn: the task is woken, to run again after others
 //! ```
 
-use crate::settler::Settler;
+use crate::{outbox::Outbox, settler::Settler};
 use forebay_contract::Source;
 use futures_util::task::AtomicWaker;
 use std::{
@@ -32,7 +32,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
-use tokio::task::coop;
+use tokio::{sync::mpsc, task::coop};
 
 /// How often, and for how long, pump and settler take turns before others have theirs.
 const TURNS: usize = 16;
@@ -97,9 +97,12 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    pub(crate) fn new<S: Source>(settler: Settler<S>) -> Self {
+    pub(crate) fn new<S: Source>(
+        settler: Settler<S>,
+        inbox: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
+    ) -> Self {
         // It has its turn after the pump, which may have used up the task's budget.
-        Self { run: Box::pin(coop::unconstrained(settler.run())), ended: None }
+        Self { run: Box::pin(coop::unconstrained(settler.run(inbox))), ended: None }
     }
 
     /// Goes on settling while `pump` runs.

@@ -36,7 +36,8 @@
 //!    [`Handler`] called; what it came to becomes a [`Verdict`] by one table (`verdict.rs`). Only an
 //!    explicit verdict removes a message: a panic, a timeout, a dropped future keep it.
 //! 4. **Settle** (`settler.rs`). The settler hands the source all verdicts that are ready, and tries
-//!    again what the broker could not take. Only then is the message's room in the window free.
+//!    again what the broker could not take; acknowledgements do not wait for retries and dead letters.
+//!    Only then is the message's room in the window free.
 //!
 //! The decisions on the way are pure policies ([`policy`]); the brokers are behind one contract
 //! (re-exported here from `forebay-contract`).
@@ -56,6 +57,7 @@ mod invoke;
 mod job;
 mod keeper;
 mod observe;
+mod outbox;
 mod pump;
 mod report;
 mod settler;

@@ -1,32 +1,35 @@
 //! The last step of a message's path: verdicts go to the source, in batches of what is ready.
 //!
 //! One per worker, in the pump's task. While the source is busy with one batch, the next gathers by
-//! itself, so the batches grow just as the load does and no timer is needed. What the broker could not take for the
-//! moment is settled again, with backoff, ahead of what came later; no attempt is charged for that.
-//! A message's room in the window is given back only here.
+//! itself, so the batches grow just as the load does and no timer is needed. What the broker could not
+//! take for the moment is settled again, with backoff, ahead of what came later; no attempt is charged
+//! for that. A message's room in the window is given back only here.
+//!
+//! There are two lanes, so that acknowledgements do not wait for copies. A retry or a dead letter may
+//! need a place that the broker does not have for the moment: a topic without its leader, a queue of a
+//! broker that is short of memory. Then those wait, and all the rest goes on.
+//!
+//! ```text
+//!   pump -> [ack, drop, retry, dead letter, ...] -+-> acks, drops -> source
+//!                                                 +-> the rest ----> source
+//! ```
 
 use crate::{
     backoff::Backoff,
     keeper::Keeper,
     observe::{self, Observed},
+    outbox::{Outbox, Ticket},
     stats::Stats,
     verdict::comes_back,
     window::Window,
 };
-use forebay_contract::{Message, Scope, SettleError, Settlement, Source, Verdict};
+use forebay_contract::{Message, SettleError, Settlement, Source, Verdict};
+use futures_util::future::join;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
-
-/// What a verdict is about, besides its message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
-    /// The hand-out's number, in the order of receipt.
-    pub(crate) number: u64,
-    pub(crate) scope: Scope,
-}
 
 /// A hand-out that was to come back, and will not as far as its source knows: the verdict came too
 /// late, or was refused.
@@ -36,59 +39,9 @@ pub(crate) struct Gone {
     pub(crate) message: Arc<Message>,
 }
 
-/// Verdicts on their way, each with the ticket of its message. Two lists, so that the source sees
-/// just what concerns it, and nothing is moved on the way.
-#[derive(Debug)]
-pub(crate) struct Outbox<R> {
-    settlements: Vec<Settlement<R>>,
-    tickets: Vec<Ticket>,
-}
-
-impl<R> Default for Outbox<R> {
-    fn default() -> Self {
-        Self { settlements: Vec::new(), tickets: Vec::new() }
-    }
-}
-
-impl<R> Outbox<R> {
-    #[inline]
-    pub(crate) fn push(&mut self, settlement: Settlement<R>, ticket: Ticket) {
-        self.settlements.push(settlement);
-        self.tickets.push(ticket);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.tickets.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tickets.is_empty()
-    }
-
-    /// Removes all but those at `kept`, which is sorted. Returns the tickets of what is gone.
-    fn clear_but(&mut self, kept: &[usize]) -> impl Iterator<Item = Ticket> {
-        for (to, at) in kept.iter().enumerate() {
-            self.settlements.swap(to, *at);
-            self.tickets.swap(to, *at);
-        }
-        self.settlements.truncate(kept.len());
-        self.tickets.drain(kept.len()..)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&Settlement<R>, Ticket)> {
-        self.settlements.iter().zip(self.tickets.iter().copied())
-    }
-
-    fn append(&mut self, other: &mut Self) {
-        self.settlements.append(&mut other.settlements);
-        self.tickets.append(&mut other.tickets);
-    }
-}
-
 /// Carries verdicts to the source until the pump is gone.
 pub(crate) struct Settler<S: Source> {
     pub(crate) source: Arc<S>,
-    pub(crate) inbox: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
     /// Emptied outboxes go back to the pump, to be filled again.
     pub(crate) empties: mpsc::UnboundedSender<Outbox<S::Receipt>>,
     /// What will not come back, for the pump, whose lanes wait for it.
@@ -102,49 +55,20 @@ pub(crate) struct Settler<S: Source> {
 }
 
 impl<S: Source> Settler<S> {
-    /// Runs until the pump has gone and everything is settled, or until it is time to give up.
-    /// Returns how many verdicts could not be delivered.
-    pub(crate) async fn run(mut self) -> usize {
-        let mut pending = Outbox::default();
-        let mut backoff = Backoff::default();
-        loop {
-            if pending.is_empty() {
-                match self.inbox.recv().await {
-                    Some(more) => self.take_in(more, &mut pending),
-                    None => return 0,
-                }
-            }
-            while let Ok(more) = self.inbox.try_recv() {
-                self.take_in(more, &mut pending);
-            }
-            // A broker that hangs must not hold up the drain: dropped, each settlement is either
-            // carried out or not.
-            let mut give_up_at = self.give_up_at.clone();
-            let in_time = tokio::select! {
-                () = self.settle(&mut pending) => true,
-                () = time_is_up(&mut give_up_at) => false,
-            };
-            if pending.is_empty() {
-                backoff.reset();
-            } else if !in_time || !self.wait(backoff.next()).await {
-                let lost = pending.len() + self.drain_inbox();
-                tracing::error!(verdicts = lost, "gave up settling: the messages will come back");
-                return lost;
-            }
-        }
-    }
-
-    fn take_in(&self, mut more: Outbox<S::Receipt>, pending: &mut Outbox<S::Receipt>) {
-        match pending.is_empty() {
-            true => std::mem::swap(pending, &mut more),
-            false => pending.append(&mut more),
-        }
-        // The pump may be gone already; then nobody needs it.
-        let _ = self.empties.send(more);
-    }
-
-    fn drain_inbox(&mut self) -> usize {
-        std::iter::from_fn(|| self.inbox.try_recv().ok()).map(|more| more.len()).sum()
+    /// Runs until the pump has gone, with its end of the inbox, and everything is settled, or until it
+    /// is time to give up. Returns how many verdicts could not be delivered.
+    pub(crate) async fn run(self, inbox: mpsc::UnboundedReceiver<Outbox<S::Receipt>>) -> usize {
+        let (slow, slow_inbox) = mpsc::unbounded_channel();
+        let lane = |inbox, slow| Lane {
+            settler: &self,
+            inbox,
+            slow,
+            give_up_at: self.give_up_at.clone(),
+            lost: 0,
+        };
+        let (fast, slow) = (lane(inbox, Some(slow)), lane(slow_inbox, None));
+        let (lost, lost_too) = join(fast.run(), slow.run()).await;
+        lost + lost_too
     }
 
     /// Settles all that is pending; leaves what is to be settled again.
@@ -235,6 +159,73 @@ impl<S: Source> Settler<S> {
             // Without a pump nobody waits for it.
             let _ = self.gone.send(Gone { ticket, message: settlement.message.clone() });
         }
+    }
+}
+
+/// Settles one batch after the other.
+struct Lane<'s, S: Source> {
+    settler: &'s Settler<S>,
+    inbox: mpsc::UnboundedReceiver<Outbox<S::Receipt>>,
+    /// The lane for what may take long, if that is another.
+    slow: Option<mpsc::UnboundedSender<Outbox<S::Receipt>>>,
+    give_up_at: watch::Receiver<Option<Instant>>,
+    /// Verdicts that nobody will deliver.
+    lost: usize,
+}
+
+impl<S: Source> Lane<'_, S> {
+    async fn run(mut self) -> usize {
+        let mut pending = Outbox::default();
+        let mut backoff = Backoff::default();
+        loop {
+            if pending.is_empty() {
+                match self.inbox.recv().await {
+                    Some(more) => self.take_in(more, &mut pending),
+                    None => return self.lost,
+                }
+            }
+            while let Ok(more) = self.inbox.try_recv() {
+                self.take_in(more, &mut pending);
+            }
+            if pending.is_empty() {
+                continue; // all of it was for the other lane
+            }
+            // A broker that hangs must not hold up the drain: dropped, each settlement is either
+            // carried out or not.
+            let mut give_up_at = self.give_up_at.clone();
+            let in_time = tokio::select! {
+                () = self.settler.settle(&mut pending) => true,
+                () = time_is_up(&mut give_up_at) => false,
+            };
+            if pending.is_empty() {
+                backoff.reset();
+            } else if !in_time || !self.wait(backoff.next()).await {
+                self.lost += pending.len() + self.drain_inbox();
+                let verdicts = self.lost;
+                tracing::error!(verdicts, "gave up settling: the messages will come back");
+                return self.lost;
+            }
+        }
+    }
+
+    fn take_in(&mut self, mut more: Outbox<S::Receipt>, pending: &mut Outbox<S::Receipt>) {
+        if let Some(lane) = &self.slow {
+            let slow = more.take_slow();
+            let count = slow.len();
+            if count > 0 && lane.send(slow).is_err() {
+                self.lost += count; // it has given up
+            }
+        }
+        match pending.is_empty() {
+            true => std::mem::swap(pending, &mut more),
+            false => pending.append(&mut more),
+        }
+        // The pump may be gone already; then nobody needs it.
+        let _ = self.settler.empties.send(more);
+    }
+
+    fn drain_inbox(&mut self) -> usize {
+        std::iter::from_fn(|| self.inbox.try_recv().ok()).map(|more| more.len()).sum()
     }
 
     /// Waits before the next try. Returns whether there will be one.

@@ -87,7 +87,6 @@ impl<S: Source, I: Invoke> Worker<S, I> {
         let window = self.window;
         let settler = Settler {
             source: source.clone(),
-            inbox,
             empties: empties_tx,
             gone: gone_tx,
             window: window.clone(),
@@ -119,7 +118,7 @@ impl<S: Source, I: Invoke> Worker<S, I> {
         let mut keepers = JoinSet::new();
         keepers.spawn(keep(keeper, source.clone(), stats));
         // The pump has no handler in it that could panic; a panic here is a defect, passed on.
-        let (leavings, settling) = aside::run(pump, Beside::new(settler)).await;
+        let (leavings, settling) = aside::run(pump, Beside::new(settler, inbox)).await;
         let Leavings { error, counts, deadline, running } = leavings;
         // The pump's end of the channel is gone with it, so the settler ends when all is settled.
         let unsettled = settling.rest().await;

@@ -6,9 +6,10 @@ mod common;
 
 use common::{at_once, publish, publish_keyed, start, three_attempts};
 use forebay::{
-    BatchOptions, BatchOutcome, Failure, Gate, Job, OrderSupport, SettleError, Source, Want,
+    Backlog, BatchOptions, BatchOutcome, Capabilities, Delivery, Failure, Gate, Job, Lease,
+    LeaseError, OrderSupport, SettleError, Settled, Settlement, Source, SourceError, Verdict, Want,
     Worker,
-    testing::{MemoryOptions, MemoryQueue, until_done},
+    testing::{MemoryOptions, MemoryQueue, MemorySource, until_done},
 };
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -214,4 +215,69 @@ async fn a_timeout_without_end_ended_the_worker() {
     let worker = start(Worker::builder(queue.source()).timeout(Duration::MAX).handler(waits));
     timeout(LONG, until_done(&queue)).await.expect("it goes on");
     worker.drain().await;
+}
+
+/// The broker has no place for a copy, and takes its time to say so, as long as it lasts.
+struct NoPlaceForCopies(MemorySource);
+
+impl Source for NoPlaceForCopies {
+    type Receipt = <MemorySource as Source>::Receipt;
+
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn receive(
+        &self,
+        want: Want,
+        out: &mut Vec<Delivery<Self::Receipt>>,
+    ) -> Result<(), SourceError> {
+        self.0.receive(want, out).await
+    }
+
+    async fn settle(
+        &self,
+        batch: &[Settlement<Self::Receipt>],
+    ) -> Vec<Result<Settled, SettleError>> {
+        let is_copy = |settlement: &Settlement<_>| settlement.verdict != Verdict::Ack;
+        if !batch.iter().any(is_copy) {
+            return self.0.settle(batch).await;
+        }
+        sleep(Duration::from_secs(10)).await;
+        let mut answers = Vec::new();
+        for settlement in batch {
+            answers.push(match is_copy(settlement) {
+                true => Err(SettleError::Unavailable("no leader".into())),
+                false => self.0.settle(std::slice::from_ref(settlement)).await.remove(0),
+            });
+        }
+        answers
+    }
+
+    async fn extend(&self, batch: &[(Self::Receipt, Duration)]) -> Vec<Result<Lease, LeaseError>> {
+        self.0.extend(batch).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, SourceError> {
+        self.0.backlog().await
+    }
+
+    async fn close(&self, within: Duration) -> Result<(), SourceError> {
+        self.0.close(within).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_waited_for_a_copy_that_the_broker_had_no_place_for() {
+    async fn the_seventh_fails(job: Job<u32>) -> Result<(), Failure> {
+        if job.payload == 7 { Err(Failure::transient("seven")) } else { Ok(()) }
+    }
+    let queue = MemoryQueue::new();
+    publish(&queue, numbers(0..1000)).await;
+    let builder = Worker::builder(NoPlaceForCopies(queue.source())).concurrency(at_once(4));
+    let worker = start(builder.drain_timeout(Duration::from_secs(5)).handler(the_seventh_fails));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(worker.control.status().counts.acked, 999);
+    let report = worker.drain().await;
+    assert_eq!(report.abandoned, 1, "the copy is told as such");
 }

@@ -8,7 +8,8 @@ use crate::{
     Invoke, clock,
     invoke::Called,
     observe::Ending,
-    settler::{Gone, Ticket},
+    outbox::Ticket,
+    settler::Gone,
     verdict::{Judgement, Outcome, comes_back, judge},
 };
 use forebay_contract::{Failure, Settlement, Source, SourceError, Verdict};

@@ -36,7 +36,8 @@ use crate::{
     invoke::Called,
     keeper::Keeper,
     observe::{Follower, Observed},
-    settler::{Gone, Outbox},
+    outbox::Outbox,
+    settler::Gone,
     window::Window,
 };
 use aside::{Place, Run};
