@@ -16,6 +16,8 @@
 //! its lane blocked is put into it. With order per partition, the whole partition is one lane, and
 //! one message is out at a time.
 
+mod times;
+
 use crate::{KafkaOptions, Order, copy::Copy, records::Read, topics::TopicIndex};
 use bytes::Bytes;
 use forebay_contract::Message;
@@ -25,9 +27,6 @@ use std::{
     sync::Arc,
     time::{Instant, SystemTime},
 };
-
-/// How many times of messages that are done may be kept.
-const TIMES: usize = 1024;
 
 /// A message that was read and is not out.
 #[derive(Clone, Debug)]
@@ -45,6 +44,10 @@ pub(crate) enum Waits {
     /// In this lane.
     Lane(Bytes),
 }
+
+/// The log has gone back to where it was read already, and holds other messages from there on.
+#[derive(Debug)]
+pub(crate) struct Rewound;
 
 /// What a receipt is worth.
 #[derive(Clone, Debug)]
@@ -117,6 +120,13 @@ impl Assigned {
         }
     }
 
+    /// The same partition, of whose log all is new from `offset` on. Nothing is read of it yet, and
+    /// what is out is of a scope that is over.
+    pub(crate) fn rewound(mut self, scope: u64, offset: i64) -> Self {
+        self.ledger.rewind(scope, offset);
+        Self::new(self.topic, self.partition, self.ledger, self.order)
+    }
+
     /// Ready to be handed out, if order allows.
     pub(crate) fn ready(&self) -> usize {
         self.back.len() + self.line.len()
@@ -182,20 +192,30 @@ impl Assigned {
     }
 
     /// Takes in what was read. Returns where it waits, if it is not due.
-    pub(crate) fn read(&mut self, read: Read, due: Option<Instant>, now: Instant) -> Option<Waits> {
+    pub(crate) fn read(
+        &mut self,
+        read: Read,
+        due: Option<Instant>,
+        now: Instant,
+    ) -> Result<Option<Waits>, Rewound> {
         let Read { offset, message, since, due: due_at, .. } = read;
-        if self.leaving || self.ledger.received(offset) != Received::Fresh {
-            return None;
+        if self.leaving {
+            return Ok(None);
+        }
+        match self.ledger.received(offset) {
+            Received::Fresh => {}
+            Received::AlreadyDone | Received::Fenced => return Ok(None),
+            Received::Rewound => return Err(Rewound),
         }
         self.since.extend(due_at.or(since).map(|since| (offset, since)));
         self.forget_times();
         self.bytes += message.size();
         let kept = Kept { offset, hand: 0, message };
         if let Some(due) = due.filter(|due| *due > now) {
-            return Some(self.put_to_wait(kept, due));
+            return Ok(Some(self.put_to_wait(kept, due)));
         }
         self.line.push_back(kept);
-        None
+        Ok(None)
     }
 
     /// Takes the next message that may go out, if there is one.
@@ -362,30 +382,6 @@ impl Assigned {
 
     pub(crate) const fn is_leaving(&self) -> bool {
         self.leaving
-    }
-
-    /// Behind one message that is stuck, what is done must not pile up. Each time costs what was read
-    /// since the last.
-    fn forget_times(&mut self) {
-        if self.since.len() > 2 * self.ledger.incomplete() + TIMES {
-            let ledger = &self.ledger;
-            self.since.retain(|(offset, _)| ledger.is_open(*offset));
-        }
-    }
-
-    /// Forgets times that nobody will ask for.
-    pub(crate) fn trim(&mut self) {
-        let next = self.ledger.next();
-        while self.since.front().is_some_and(|(offset, _)| *offset < next) {
-            self.since.pop_front();
-        }
-    }
-
-    /// Since when the lowest message that is not done has been due.
-    pub(crate) fn oldest(&mut self) -> Option<SystemTime> {
-        self.trim();
-        let next = self.ledger.next();
-        self.since.front().filter(|(offset, _)| *offset == next).map(|(_, since)| *since)
     }
 }
 

@@ -42,15 +42,17 @@ fn places(inspector: &Inspector, topics: &Topics) -> Result<Vec<Place>, KafkaErr
         let count = inspector.partitions(topic)?.unwrap_or(0);
         all.extend((0..count).map(|partition| (topic.to_string(), partition)));
     }
-    let ends = inspector.ends(&all)?;
     let mut list = TopicPartitionList::with_capacity(all.len());
     for (topic, partition) in &all {
         list.add_partition(topic, *partition);
     }
     let commits = committed::read(&inspector.consumer, list, inspector.timeout())?;
+    // After the commits, so that none lies beyond its end because of what has come meanwhile.
+    let ends = inspector.ends(&all)?;
     let place = |((topic, partition), (low, high)): ((String, i32), (i64, i64))| {
         let commit = commits.iter().find(|c| c.topic == topic && c.partition == partition);
-        let offset = commit.and_then(|commit| commit.offset);
+        // One that does is of a log that has gone back: a worker begins at the start.
+        let offset = commit.and_then(|commit| commit.offset).filter(|offset| *offset <= high);
         let metadata = commit.and_then(|commit| commit.metadata.as_deref());
         let (ledger, _) = Ledger::assign(0, offset, metadata);
         let next = offset.unwrap_or(low).max(low);

@@ -15,15 +15,16 @@ const OWNED: &[(&str, &str)] = &[
     ("group.instance.id", "it is `instance_id` of the options"),
     ("group.protocol", "it is `protocol` of the options"),
     ("session.timeout.ms", "it is `session_timeout` of the options"),
-    ("security.protocol", "it follows from `security` of the options"),
-    ("sasl.mechanism", "it is part of `security` of the options"),
-    ("sasl.mechanisms", "it is part of `security` of the options"),
-    ("sasl.username", "it is part of `security` of the options"),
-    ("sasl.password", "it is part of `security` of the options"),
+    ("security.protocol", "it follows from `tls` and `sasl` of the options"),
+    ("sasl.mechanism", "it is part of `sasl` of the options"),
+    ("sasl.mechanisms", "it is part of `sasl` of the options"),
+    ("sasl.username", "it is part of `sasl` of the options"),
+    ("sasl.password", "it is part of `sasl` of the options"),
     ("message.max.bytes", "the topics decide, and `max_message_bytes` of the options"),
     ("queued.max.messages.kbytes", "it is `fetch_kbytes` of the options"),
     ("message.timeout.ms", "it is `publish_timeout` of the options"),
     ("delivery.timeout.ms", "it is `publish_timeout` of the options"),
+    ("delivery.report.only.error", "a message is confirmed by its report, which has to come"),
     ("enable.auto.commit", "offsets are committed only when their messages are done"),
     ("auto.commit.interval.ms", "offsets are committed only when their messages are done"),
     ("auto.commit.enable", "offsets are committed only when their messages are done"),
@@ -66,9 +67,12 @@ fn common(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
     };
     config.set("security.protocol", protocol);
     if let Some(Tls { ca, certificate, key }) = &security.tls {
-        file(&mut config, "ssl.ca.location", ca.as_deref())?;
-        file(&mut config, "ssl.certificate.location", certificate.as_deref())?;
-        file(&mut config, "ssl.key.location", key.as_deref())?;
+        if ca.is_none() && !is_told_whom_to_trust(|name| std::env::var_os(name).is_some()) {
+            config.set("ssl.ca.location", "probe");
+        }
+        file(&mut config, "tls.ca", "ssl.ca.location", ca.as_deref())?;
+        file(&mut config, "tls.certificate", "ssl.certificate.location", certificate.as_deref())?;
+        file(&mut config, "tls.key", "ssl.key.location", key.as_deref())?;
     }
     if let Some(sasl) = &security.sasl {
         config.set("sasl.mechanisms", sasl.mechanism.as_str());
@@ -77,10 +81,22 @@ fn common(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
     Ok(config)
 }
 
-fn file(config: &mut ClientConfig, setting: &str, path: Option<&Path>) -> Result<(), KafkaError> {
+/// Whether the environment names the authorities to trust, as OpenSSL has it. The OpenSSL that is
+/// linked in knows these names, but not where this system keeps its own: librdkafka looks for those if
+/// it is told to, and then at nothing else.
+fn is_told_whom_to_trust(is_set: impl Fn(&str) -> bool) -> bool {
+    is_set("SSL_CERT_FILE") || is_set("SSL_CERT_DIR")
+}
+
+fn file(
+    config: &mut ClientConfig,
+    option: &str,
+    setting: &str,
+    path: Option<&Path>,
+) -> Result<(), KafkaError> {
     let Some(path) = path else { return Ok(()) };
     let fail = |why: &str| KafkaError::Setting {
-        setting: format!("security.tls ({setting})"),
+        setting: option.to_owned(),
         value: format!("`{}`", path.display()),
         why: why.into(),
     };
@@ -126,7 +142,6 @@ fn is_for_producers(setting: &str) -> bool {
         "retry.backoff.ms",
         "retry.backoff.max.ms",
         "request.timeout.ms",
-        "delivery.report.only.error",
         "sticky.partitioning.linger.ms",
         "enable.gapless.guarantee",
         "transaction.timeout.ms",
@@ -228,15 +243,32 @@ mod tests {
     }
 
     #[test]
+    fn the_environment_says_whom_to_trust_or_the_system_does() {
+        for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            assert!(is_told_whom_to_trust(|asked| asked == name));
+        }
+        assert!(!is_told_whom_to_trust(|_| false));
+        let mut options = KafkaOptions::new("localhost:1", "t");
+        options.security.tls = Some(Tls { ca: Some("Cargo.toml".into()), ..Tls::default() });
+        let of = |options: &KafkaOptions| {
+            worker(options).unwrap().get("ssl.ca.location").map(str::to_owned)
+        };
+        assert_eq!(of(&options).as_deref(), Some("Cargo.toml"), "what is named wins");
+        options.security.tls = Some(Tls::default());
+        options.raw = [("ssl.ca.location".to_owned(), "Cargo.lock".to_owned())].into();
+        assert_eq!(of(&options).as_deref(), Some("Cargo.lock"), "what is set by hand wins");
+    }
+
+    #[test]
     fn a_raw_setting_wins_over_a_default_and_a_wrong_one_is_named() {
         let mut options = KafkaOptions::new("localhost:1", "t");
         options.raw = [("heartbeat.interval.ms".to_owned(), "77".to_owned())].into();
         assert_eq!(worker(&options).unwrap().get("heartbeat.interval.ms"), Some("77"));
         assert_eq!(producer(&options, 0).unwrap().get("heartbeat.interval.ms"), None);
-        options.raw = [("no.such.setting".to_owned(), "1".to_owned())].into();
+        options.raw = [("no.such.setting".to_owned(), "hunter2".to_owned())].into();
         let made: Result<BaseConsumer<DefaultConsumerContext>, _> =
             worker(&options).unwrap().create();
         let said = KafkaError::new("x", &made.err().unwrap()).to_string();
-        assert!(said.contains("no.such.setting"), "{said}");
+        assert!(said.contains("no.such.setting") && !said.contains("hunter2"), "{said}");
     }
 }

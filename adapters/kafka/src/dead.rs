@@ -3,10 +3,13 @@
 //!
 //! Kafka cannot delete a record out of the midst of others. What has been taken out is marked as done
 //! in the metadata of the group's commit, just as a worker marks its messages, so it does not appear
-//! again. One partition, so that the letters are in the order of death.
+//! again; what lies before all that are left is deleted. One partition, so that the letters are in the
+//! order of death.
+
+mod marks;
 
 use crate::{
-    KafkaError, KafkaOptions, committed,
+    KafkaError, KafkaOptions,
     copy::Outcome,
     producer::{Producer, Record},
     reader::Reader,
@@ -16,15 +19,12 @@ use crate::{
 use forebay_contract::{
     Carried, DeadFilter, DeadId, DeadLetter, DeadOrigin, DeadReason, Message, Redriven,
 };
-use forebay_policy::{Commit, Ledger, Received};
-use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{CommitMode, Consumer},
-    types::RDKafkaErrorCode as Code,
-};
+use forebay_policy::{Ledger, Received};
+use marks::{Marks, noted};
+use rdkafka::types::RDKafkaErrorCode as Code;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Instant, UNIX_EPOCH},
 };
 
 /// How many letters are moved before that is committed.
@@ -37,6 +37,8 @@ pub(crate) struct Graveyard {
     topics: Arc<Topics>,
     /// One call at a time: two would overwrite each other's marks.
     reader: Mutex<Reader>,
+    /// When the marks were last committed once more.
+    kept: Mutex<Option<Instant>>,
 }
 
 impl Graveyard {
@@ -46,7 +48,8 @@ impl Graveyard {
     ) -> Result<Self, KafkaError> {
         let group = format!("{}.dead", options.group);
         let reader = Mutex::new(Reader::new(options, &group)?);
-        Ok(Self { options: options.clone(), topics: topics.clone(), reader })
+        let (options, topics) = (options.clone(), topics.clone());
+        Ok(Self { options, topics, reader, kept: Mutex::default() })
     }
 
     fn reader(&self) -> MutexGuard<'_, Reader> {
@@ -72,12 +75,8 @@ impl Graveyard {
 
     /// How many there are, about.
     pub(crate) fn count(&self) -> Result<u64, KafkaError> {
-        let reader = self.reader();
-        let (ledger, start) = self.ledger(&reader)?;
-        let place = [(self.topics.dead.to_string(), 0)];
-        let ends = committed::ends(&reader.consumer, &place, self.options.request_timeout)?;
-        let (low, high) = ends.first().copied().unwrap_or_default();
-        let all = high.saturating_sub(start.max(low)).max(0).unsigned_abs();
+        let Marks { ledger, start, end } = self.marks(&self.reader())?;
+        let all = end.saturating_sub(start).max(0).unsigned_abs();
         Ok(all.saturating_sub(ledger.gap() - ledger.outstanding()))
     }
 
@@ -91,17 +90,15 @@ impl Graveyard {
         let mut reader = self.reader();
         let (mut ledger, found) = self.find(&mut reader, filter, limit)?;
         let mut moved = Vec::with_capacity(found.len());
-        for chunk in found.chunks(CHUNK) {
-            if let Err(error) =
-                self.redrive_chunk(&reader, producer, &mut ledger, chunk, &mut moved)
-            {
-                return match moved.is_empty() {
-                    true => Err(error),
-                    false => Ok(Redriven { moved, stopped: Some(error.into()) }),
-                };
-            }
+        let result = found.chunks(CHUNK).try_for_each(|chunk| {
+            self.redrive_chunk(&reader, producer, &mut ledger, chunk, &mut moved)
+        });
+        self.delete_below_commit(&ledger);
+        match result {
+            Ok(()) => Ok(Redriven::all(moved)),
+            Err(error) if moved.is_empty() => Err(error),
+            Err(error) => Ok(Redriven { moved, stopped: Some(error.into()) }),
         }
-        Ok(Redriven::all(moved))
     }
 
     fn redrive_chunk(
@@ -192,6 +189,7 @@ impl Graveyard {
             ledger.done(0, *offset);
         }
         self.commit(&reader, &mut ledger)?;
+        self.delete_below_commit(&ledger);
         Ok(found.len() as u64)
     }
 
@@ -218,60 +216,24 @@ impl Graveyard {
         reader: &mut Reader,
         mut see: impl FnMut(i64, DeadLetter) -> bool,
     ) -> Result<Ledger, KafkaError> {
-        let (mut ledger, start) = self.ledger(reader)?;
+        let Marks { mut ledger, start, .. } = self.marks(reader)?;
         let topic = &self.topics.dead;
-        reader.read(topic, &[(0, start)], |_, read| {
-            let offset = read.offset;
-            match ledger.received(offset) {
-                Received::Fresh => see(offset, letter(read, topic)),
-                _ => true,
+        let mut rewound = false;
+        reader.read(topic, &[(0, start)], |_, read| match ledger.received(read.offset) {
+            Received::Fresh => see(read.offset, letter(read, topic)),
+            Received::AlreadyDone | Received::Fenced => true,
+            Received::Rewound => {
+                rewound = true;
+                false
             }
         })?;
+        if rewound {
+            // What was marked would be other letters.
+            let what = format!("reading the topic `{topic}`");
+            let detail = "its log went back meanwhile; ask again".to_owned();
+            return Err(KafkaError::Broker { what, detail, passing: true });
+        }
         Ok(ledger)
-    }
-
-    /// What the group has committed, and where it goes on.
-    fn ledger(&self, reader: &Reader) -> Result<(Ledger, i64), KafkaError> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.topics.dead, 0);
-        let committed = committed::read(&reader.consumer, list, self.options.request_timeout)?;
-        let committed = committed.first();
-        let offset = committed.and_then(|committed| committed.offset);
-        let metadata = committed.and_then(|committed| committed.metadata.as_deref());
-        let (ledger, note) = Ledger::assign(0, offset, metadata);
-        tracing::debug!(topic = %self.topics.dead, "dead letters: {note}");
-        Ok((ledger, offset.unwrap_or(0)))
-    }
-
-    fn commit(&self, reader: &Reader, ledger: &mut Ledger) -> Result<(), KafkaError> {
-        let Some(commit) = noted(ledger)? else { return Ok(()) };
-        let what = "noting which dead letters were taken out";
-        let mut list = TopicPartitionList::new();
-        let mut element = list.add_partition(&self.topics.dead, 0);
-        element
-            .set_offset(Offset::Offset(commit.offset))
-            .map_err(|fault| KafkaError::new(what, &fault))?;
-        element.set_metadata(&commit.metadata);
-        let end = Instant::now() + self.options.request_timeout;
-        loop {
-            match reader.consumer.commit(&list, CommitMode::Sync) {
-                Ok(()) => break,
-                Err(fault) if Instant::now() > end => return Err(KafkaError::new(what, &fault)),
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        }
-        ledger.committed(commit.offset);
-        Ok(())
-    }
-}
-
-/// The commit that notes what is done, if anything has changed and there is room for it.
-fn noted(ledger: &mut Ledger) -> Result<Option<Commit>, KafkaError> {
-    match ledger.commit() {
-        Some(commit) if ledger.is_unmapped(&commit) => {
-            Err(KafkaError::Scattered { open: ledger.outstanding() })
-        }
-        commit => Ok(commit),
     }
 }
 

@@ -40,9 +40,7 @@ pub enum KafkaError {
         brokers: String,
     },
     /// The credentials are not accepted.
-    #[error(
-        "{brokers} does not accept these credentials ({detail}): check `security` of the options"
-    )]
+    #[error("{brokers} does not accept these credentials ({detail}): check `sasl` of the options")]
     Credentials {
         /// The brokers.
         brokers: String,
@@ -63,9 +61,21 @@ pub enum KafkaError {
     /// No broker answers.
     #[error(
         "no Kafka broker answers at {brokers} ({detail}): check the address, the firewall, and \
-         that the listener speaks what `security` says"
+         that the listener speaks what `tls` and `sasl` of the options say"
     )]
     Unreachable {
+        /// The brokers.
+        brokers: String,
+        /// What was seen last.
+        detail: String,
+    },
+    /// A broker answers, but not by TLS, or with a certificate that nobody trusted has signed.
+    #[error(
+        "no TLS with {brokers} ({detail}): if nobody whom the system trusts has signed its \
+         certificate, name who has with `ca` of `tls`; if the listener speaks in the clear, leave \
+         `tls` out"
+    )]
+    Tls {
         /// The brokers.
         brokers: String,
         /// What was seen last.
@@ -102,8 +112,9 @@ impl KafkaError {
     /// Sorts an error of librdkafka.
     pub(crate) fn new(what: impl Into<String>, fault: &Fault) -> Self {
         let what = what.into();
-        if let Fault::ClientConfig(_, why, setting, value) = fault {
-            let value = format!("`{value}`");
+        if let Fault::ClientConfig(_, why, setting, _) = fault {
+            // What it is may be secret: `ssl.key.pasword`, say.
+            let value = "nothing that librdkafka takes".to_owned();
             return Self::Setting { setting: setting.clone(), value, why: why.clone() };
         }
         let code = match fault {
@@ -132,7 +143,10 @@ impl KafkaError {
     /// Whether waiting will not help.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Unreachable { .. } | Self::Broker { passing: true, .. })
+        !matches!(
+            self,
+            Self::Unreachable { .. } | Self::Tls { .. } | Self::Broker { passing: true, .. }
+        )
     }
 }
 

@@ -59,6 +59,7 @@ mod rebalance;
 mod receipt;
 mod records;
 mod retention;
+mod rewind;
 mod settle;
 mod source;
 mod state;

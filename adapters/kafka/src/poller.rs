@@ -196,11 +196,15 @@ impl Poller {
     /// be to lose it.
     fn take_stray(&mut self, topic: &str, partition: i32, read: Read) {
         let Some(index) = self.topics.index(topic) else { return };
-        let mut state = self.shared.lock();
-        if let Some(scope) = state.scope_of(index, partition) {
+        let (scope, took) = {
+            let mut state = self.shared.lock();
+            let Some(scope) = state.scope_of(index, partition) else { return };
             let now = (Instant::now(), SystemTime::now());
             let due = read.due.map(|due| now.0 + due.duration_since(now.1).unwrap_or_default());
-            state.read(scope, vec![(read, due)], now.0);
+            (scope, state.read(scope, vec![(read, due)], now.0))
+        };
+        if let Some(offset) = took.rewound {
+            self.rewind(scope, offset);
         }
     }
 
@@ -275,7 +279,7 @@ impl Poller {
     }
 
     /// Reads what there is room for. Returns whether anything came.
-    fn read_all(&mut self) -> bool {
+    pub(crate) fn read_all(&mut self) -> bool {
         let rooms: Vec<_> = {
             let mut state = self.shared.lock();
             let room = |queue: &Queue| {
@@ -284,7 +288,7 @@ impl Poller {
             self.queues.iter().map(room).collect()
         };
         let sweep = self.commit_at <= Instant::now();
-        let (mut any, mut faults) = (false, Vec::new());
+        let (mut any, mut faults, mut rewound) = (false, Vec::new(), Vec::new());
         for (queue, room) in self.queues.iter_mut().zip(rooms) {
             if room == 0 || !(queue.filled.swap(false, Ordering::AcqRel) || sweep) {
                 continue;
@@ -294,10 +298,14 @@ impl Poller {
                 continue;
             }
             any = true;
-            let ready = self.shared.lock().read(queue.scope, batch, Instant::now());
-            if ready {
+            let took = self.shared.lock().read(queue.scope, batch, Instant::now());
+            if took.ready {
                 self.shared.ready.notify_one();
             }
+            rewound.extend(took.rewound.map(|offset| (queue.scope, offset)));
+        }
+        for (scope, offset) in rewound {
+            self.rewind(scope, offset);
         }
         for fault in faults {
             self.trouble(&fault);

@@ -52,15 +52,18 @@ fn answer(outcome: Outcome, topic: &str, id: Option<MessageId>) -> Result<Messag
 }
 
 fn send(queue: &Inner, message: &Outgoing) -> Sent {
+    let refused = |why: String| Sent::Refused(PublishError::Refused(why.into()));
     if let Some(why) = refusal(queue, message) {
-        return Sent::Refused(PublishError::Refused(why.into()));
+        return refused(why);
     }
     let delay = message.delay.filter(|delay| !delay.is_zero());
     let (topic, state) = match delay.and_then(|delay| Some((delay, queue.topics.retry(delay)?))) {
         None => (queue.topics.main(), None),
         Some((delay, topic)) => {
-            let carried = Carried::default().due(SystemTime::now() + delay);
-            (topic, carried.state(usize::MAX))
+            let Some(due) = SystemTime::now().checked_add(delay) else {
+                return refused(format!("a delay of {delay:?} ends when no clock can tell"));
+            };
+            (topic, Carried::default().due(due).state(usize::MAX))
         }
     };
     let copy = Arc::new(Copy::default());
@@ -98,13 +101,19 @@ fn refusal(queue: &Inner, message: &Outgoing) -> Option<String> {
     if let Some((name, _)) = message.headers.iter().find(|(name, _)| name.contains('\0')) {
         return Some(format!("the name of the header {name:?} contains a zero byte"));
     }
-    let delayed = message.delay.is_some_and(|delay| !delay.is_zero());
-    if delayed && options.order != Order::None {
+    let delay = message.delay.filter(|delay| !delay.is_zero())?;
+    if options.order != Order::None {
         return Some(
             "it has a delay, and a topic that is read in order cannot delay: publish it when it is \
              due, or open the topic without order"
                 .into(),
         );
     }
-    None
+    // Kafka deletes what is older than its topic keeps, due or not.
+    let most = queue.capabilities.max_delay.filter(|most| delay > *most)?;
+    Some(format!(
+        "a delay of {delay:?} is longer than {most:?}, half of what the retry topics of `{}` keep: \
+         raise their `retention.ms`",
+        queue.topics.main()
+    ))
 }

@@ -5,6 +5,7 @@
 //! | given to us | the commit is read, its done map taken over; reading starts there, in a new scope |
 //! | taken away | the runtime is told; what is not out is dropped; what is out may end within a bound; commit; gone |
 //! | lost (too late to commit) | gone at once |
+//! | its log goes back | gone at once, and ours again in a new scope: see [`rewind`](crate::rewind) |
 //! | closed | as taken away, without the wait: the runtime has drained |
 //!
 //! librdkafka fetches nothing for any partition while it waits for us to let go of some. So the bound
@@ -84,7 +85,7 @@ impl Poller {
 
     /// A partition that is ours and is not read would stand still without a word: rather end, and let
     /// another worker have it.
-    fn not_taken(&self, detail: String) {
+    pub(crate) fn not_taken(&self, detail: String) {
         let what = format!("taking partitions in `{}`", self.options.group);
         self.shared.fail(KafkaError::Broker { what, detail, passing: false });
     }

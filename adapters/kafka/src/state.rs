@@ -6,7 +6,7 @@
 
 use crate::{
     KafkaError, KafkaOptions, Order, Receipt,
-    assigned::{Assigned, Kept, Standing, Waits},
+    assigned::{Assigned, Kept, Rewound, Standing, Waits},
     copy::{Copy, Outcome},
     records::Read,
 };
@@ -126,6 +126,16 @@ impl Ord for Timer {
     }
 }
 
+/// What was taken in of a batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Took {
+    /// Whether anything became ready.
+    pub(crate) ready: bool,
+    /// The offset that the log has gone back to. It was not taken in, nor was what came behind it:
+    /// [`Poller::rewind`](crate::poller::Poller::rewind) has it read again.
+    pub(crate) rewound: Option<i64>,
+}
+
 /// What is to be done about a settlement.
 pub(crate) enum Begun {
     /// Nothing more: it is carried out, or was before.
@@ -144,24 +154,30 @@ impl State {
         self.partitions.get_mut(at)
     }
 
-    /// Takes in what was read of a partition, in order. Returns whether anything became ready.
+    /// Takes in what was read of a partition, in order.
     pub(crate) fn read(
         &mut self,
         scope: u64,
         batch: Vec<(Read, Option<Instant>)>,
         now: Instant,
-    ) -> bool {
-        let Some(partition) = self.partition(scope) else { return false };
-        let mut timers = Vec::new();
+    ) -> Took {
+        let Some(partition) = self.partition(scope) else { return Took::default() };
+        let (mut timers, mut rewound) = (Vec::new(), None);
         let before = partition.ready();
         for (read, due) in batch {
-            if let Some(waits) = partition.read(read, due, now) {
-                timers.push(Timer { due: due.unwrap_or(now), scope, waits });
+            let offset = read.offset;
+            match partition.read(read, due, now) {
+                Ok(None) => {}
+                Ok(Some(waits)) => timers.push(Timer { due: due.unwrap_or(now), scope, waits }),
+                Err(Rewound) => {
+                    rewound = Some(offset);
+                    break;
+                }
             }
         }
-        let became_ready = partition.ready() > before;
+        let ready = partition.ready() > before;
         self.timers.extend(timers);
-        became_ready
+        Took { ready, rewound }
     }
 
     /// Hands out what is wanted, partition by partition in turn.
@@ -318,6 +334,23 @@ impl State {
     pub(crate) fn lose(&mut self, scope: u64) {
         self.timers.retain(|timer| timer.scope != scope);
         self.partitions.retain(|partition| partition.scope != scope);
+    }
+
+    /// The log of a partition has gone back: it is taken over anew, in a scope of its own, and the old
+    /// one is lost. Returns what it is now, and the last offset that was read before.
+    pub(crate) fn rewind(
+        &mut self,
+        scope: u64,
+        again: u64,
+        offset: i64,
+    ) -> Option<(&mut Assigned, i64)> {
+        let at = self.partitions.binary_search_by_key(&scope, |assigned| assigned.scope).ok()?;
+        let before = self.partitions.remove(at);
+        self.lose(scope);
+        self.events.push_back(SourceEvent::Lost(Scope(scope)));
+        let last = before.ledger.last();
+        self.assign(before.rewound(again, offset));
+        self.partition(again).map(|partition| (partition, last))
     }
 
     /// The partition with this place, if it is ours.

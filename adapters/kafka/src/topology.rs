@@ -95,8 +95,13 @@ impl Inspector {
         if !passing {
             return KafkaError::new(what, fault);
         }
-        for _ in 0..20 {
+        // Notes wait among lines for the log, of which there are dozens by now.
+        let (mut heard, mut quiet) = (self.context.heard(), 0);
+        while quiet < 20 {
             drop(self.consumer.poll(Duration::ZERO));
+            let now = self.context.heard();
+            quiet = if now == heard { quiet + 1 } else { 0 };
+            heard = now;
         }
         let brokers = self.options.brokers.clone();
         let mut detail = fault.to_string();
@@ -104,6 +109,9 @@ impl Inspector {
             match note {
                 Note::Trouble(Code::Authentication, why) => {
                     return KafkaError::Credentials { brokers, detail: why };
+                }
+                Note::Trouble(Code::SSL, why) => {
+                    return KafkaError::Tls { brokers, detail: why };
                 }
                 Note::Trouble(code, why) if code != Code::AllBrokersDown => detail = why,
                 _ => {}

@@ -47,7 +47,7 @@ async fn a_broker_that_is_not_there_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_that_are_ours_are_refused_by_name() {
-    for setting in ["enable.auto.commit", "acks", "isolation.level"] {
+    for setting in ["enable.auto.commit", "acks", "isolation.level", "delivery.report.only.error"] {
         let mut own = options("raw");
         own.raw.insert(setting.into(), "true".into());
         let error = KafkaQueue::open(own).await.unwrap_err();
@@ -121,6 +121,16 @@ async fn a_wrong_password_is_called_that() {
     own.security.tls = Some(Tls { ca: Some("/no/such/file.pem".into()), ..Tls::default() });
     let error = KafkaQueue::open(own).await.unwrap_err().to_string();
     assert!(error.contains("/no/such/file.pem"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_nobody_vouches_for_is_called_that() {
+    let mut own = secure(Mechanism::Plain, "x");
+    own.security.tls = Some(Tls::default());
+    let error = KafkaQueue::open(own).await.unwrap_err();
+    assert!(matches!(error, KafkaError::Tls { .. }) && !error.is_fatal(), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("certificate") && error.contains("`ca` of `tls`"), "{error}");
 }
 
 fn long_note(n: usize) -> FailureNote {
@@ -235,11 +245,15 @@ async fn metadata_that_is_no_text_is_ignored_and_its_offset_honoured() {
 async fn what_is_refused_on_publishing_says_why() {
     let topic = Topic::open(options("refused")).await.unwrap();
     let large = vec![0; topic.queue.capabilities().max_payload.unwrap() + 1];
+    let longest = topic.queue.capabilities().max_delay.unwrap();
     let batch = [
         Outgoing::new(large),
         Outgoing::new("x").header("a\0b", "1"),
         Outgoing::new("x").header("big", vec![0; 999_000]),
         Outgoing::new(fresh("fine")),
+        Outgoing::new("x").delay(longest + Duration::from_nanos(1)),
+        Outgoing::new("x").delay(Duration::MAX),
+        Outgoing::new("x").delay(longest),
     ];
     let answers = topic.queue.publish(&batch).await;
     let says = |i: usize, what: &str| {
@@ -250,4 +264,28 @@ async fn what_is_refused_on_publishing_says_why() {
     says(1, "zero byte");
     says(2, "headers");
     assert!(answers[3].is_ok());
+    says(4, "`retention.ms`");
+    says(5, "`retention.ms`");
+    assert!(answers[6].is_ok());
+}
+
+/// Retry topics that keep their messages for ever allow any delay that there is a time for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delay_beyond_all_time_is_refused() {
+    let mut own = options("forever");
+    own.retry_steps = vec![SECOND];
+    let name = format!("{}.retry.1s", own.topic);
+    let new = NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    admin().create_topics([&new], &AdminOptions::new()).await.unwrap();
+    let topic = Topic::open(own).await.unwrap();
+    assert_eq!(topic.queue.capabilities().max_delay, None);
+    let year = Duration::from_secs(365 * 86_400);
+    let batch = [Duration::MAX, 100 * year].map(|delay| Outgoing::new("x").delay(delay));
+    let answers = topic.queue.publish(&batch).await;
+    let why = answers[0].as_ref().unwrap_err().to_string();
+    assert!(why.contains("no clock"), "{why}");
+    assert!(answers[1].is_ok());
+    let source = topic.queue.source().await.unwrap();
+    assert!(receive_for(&source, SECOND, 1).await.is_empty(), "it is not due");
+    source.close(5 * SECOND).await.unwrap();
 }

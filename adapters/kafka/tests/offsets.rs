@@ -5,7 +5,7 @@
 
 mod support;
 
-use forebay_contract::{Outgoing, Source, Verdict};
+use forebay_contract::{Outgoing, SettleError, Source, SourceEvent, Verdict};
 use forebay_kafka::{Create, KafkaOptions};
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -167,6 +167,78 @@ async fn records_deleted_past_the_commit_stall_nothing() {
     until("the commit is at the end", async || committed(&topic.options) == Some(20)).await;
     assert_eq!(next.backlog().await.unwrap().outstanding(), 0);
     next.close(5 * SECOND).await.unwrap();
+}
+
+/// Deletes a topic, and makes it anew before anybody looks.
+async fn make_anew(name: &str) {
+    let (admin, asked) = (support::admin(), AdminOptions::new());
+    admin.delete_topics(&[name], &asked).await.unwrap().remove(0).unwrap();
+    let new = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+    until("the topic is there again", async || {
+        admin.create_topics([&new], &asked).await.unwrap().remove(0).is_ok()
+    })
+    .await;
+}
+
+/// What is in it then has offsets that were read and done before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_of_a_topic_that_is_made_anew_under_its_worker() {
+    let topic = Topic::open(one("anew")).await.unwrap();
+    let source = topic.queue.source().await.unwrap();
+    publish(&topic.queue, &numbered(30)).await;
+    let before = receive_n(&source, 30).await;
+    ack(&source, &before[..20]).await;
+    until("what is done is committed", async || committed(&topic.options) == Some(20)).await;
+    make_anew(&topic.options.topic).await;
+
+    let named = |range: std::ops::Range<usize>| -> Vec<_> {
+        range.map(|n| Outgoing::new(format!("new {n}"))).collect()
+    };
+    let mut missing: BTreeSet<_> = (0..60).map(|n| format!("new {n}")).collect();
+    publish(&topic.queue, &named(0..10)).await;
+    let first = receive_n(&source, 10).await;
+    for out in &first {
+        missing.remove(&text(out));
+    }
+    assert_eq!(missing.len(), 50, "{:?}", first.iter().map(text).collect::<Vec<_>>());
+    ack(&source, &first).await;
+    let event = async { while !matches!(source.event().await, SourceEvent::Lost(_)) {} };
+    tokio::time::timeout(SECOND, event).await.expect("the runtime is told");
+    for answer in settle(&source, &before[20..], Verdict::Ack).await {
+        assert!(matches!(answer, Err(SettleError::Stale)), "of the topic before: {answer:?}");
+    }
+    until("the commit has gone back", async || committed(&topic.options) == Some(10)).await;
+
+    publish(&topic.queue, &named(10..60)).await;
+    let rest = receive_n(&source, 50).await;
+    for out in &rest {
+        missing.remove(&text(out));
+    }
+    assert_eq!(missing, BTreeSet::new());
+    ack(&source, &rest).await;
+    until("the commit is at the end", async || committed(&topic.options) == Some(60)).await;
+    source.close(5 * SECOND).await.unwrap();
+    let next = topic.queue.source().await.unwrap();
+    assert!(receive_for(&next, SECOND, 1).await.is_empty(), "something done came again");
+    next.close(5 * SECOND).await.unwrap();
+}
+
+/// The same while no worker is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_beyond_the_end_of_a_topic_hides_nothing() {
+    let topic = Topic::open(one("beyond")).await.unwrap();
+    commit(&topic.options, 30, "");
+    make_anew(&topic.options.topic).await;
+    until("Kafka forgets it with the topic", async || committed(&topic.options).is_none()).await;
+    // Where a log was truncated, Kafka does not.
+    publish(&topic.queue, &numbered(10)).await;
+    commit(&topic.options, 30, "");
+    assert_eq!(topic.queue.backlog().await.unwrap().outstanding(), 10);
+    let source = topic.queue.source().await.unwrap();
+    let out = receive_n(&source, 10).await;
+    ack(&source, &out).await;
+    until("the commit is at the end", async || committed(&topic.options) == Some(10)).await;
+    source.close(5 * SECOND).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

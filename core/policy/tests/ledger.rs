@@ -1,4 +1,5 @@
-//! The ledger against a broker that forgets the process: any order, any gaps, a restart anywhere.
+//! The ledger against a broker that forgets the process: any order, any gaps, a restart anywhere, and
+//! a log that loses its end.
 
 use forebay_policy::{AssignNote, Commit, Done, Ledger, Received};
 use proptest::prelude::*;
@@ -18,6 +19,8 @@ struct World {
     epoch: u64,
     /// Place in the log of the next one to read.
     next: usize,
+    /// How many were read since a restart.
+    read: usize,
     in_flight: BTreeSet<i64>,
     handled: usize,
     thorough: bool,
@@ -41,6 +44,7 @@ impl World {
             ledger: Ledger::assign(0, None, None).0,
             epoch: 0,
             next: 0,
+            read: 0,
             in_flight: BTreeSet::new(),
             handled: 0,
             thorough,
@@ -54,6 +58,7 @@ impl World {
         }
         let Some(&offset) = self.log.get(self.next) else { return };
         self.next += 1;
+        self.read += 1;
         match self.ledger.received(offset) {
             Received::Fresh => {
                 assert!(!self.promised.contains(&offset), "{offset} is repeated though committed");
@@ -110,10 +115,43 @@ impl World {
         self.known.clone_from(&self.promised);
         let from = committed.unwrap_or(0);
         self.next = self.log.partition_point(|&offset| offset < from);
+        self.read = 0;
         if let Some(&late) = self.in_flight.first() {
             assert_eq!(self.ledger.done(self.epoch - 1, late), Done::Fenced);
         }
         self.in_flight.clear();
+    }
+
+    /// The log loses its end, some of which was read, and others take its place, before we look.
+    fn truncate(&mut self, which: usize, gaps: &[i64]) {
+        if self.read == 0 {
+            return; // A commit that lies beyond the log's end is told by the broker.
+        }
+        let cut = which % self.next;
+        let first = self.log[cut];
+        self.log.truncate(cut);
+        self.log.extend(gaps.iter().scan(first, |at, gap| {
+            let offset = *at;
+            *at += gap;
+            Some(offset)
+        }));
+        for known in [&mut self.done, &mut self.known, &mut self.promised] {
+            known.retain(|&offset| offset < first);
+        }
+        // Kafka's client goes back to the new end, and reads on from there.
+        assert_eq!(self.ledger.received(first), Received::Rewound);
+        self.epoch += 1;
+        self.ledger.rewind(self.epoch, first);
+        if let Some(&late) = self.in_flight.first() {
+            assert_eq!(self.ledger.done(self.epoch - 1, late), Done::Fenced);
+        }
+        self.in_flight.clear();
+        let from = self.ledger.next();
+        assert!(from <= first);
+        self.next = self.log.partition_point(|&offset| offset < from);
+        self.read = 0;
+        self.commit(true);
+        assert_eq!(self.broker.as_ref().map(|commit| commit.offset), Some(from));
     }
 
     fn check(&self) {
@@ -144,6 +182,7 @@ enum Step {
     Complete(usize),
     Commit(bool),
     Restart,
+    Truncate(usize, Vec<i64>),
 }
 
 fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
@@ -152,6 +191,8 @@ fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
         7 => any::<usize>().prop_map(Step::Complete),
         2 => prop::bool::weighted(0.8).prop_map(Step::Commit),
         1 => Just(Step::Restart),
+        1 => (any::<usize>(), prop::collection::vec(1i64..4, 1..20))
+            .prop_map(|(which, gaps)| Step::Truncate(which, gaps)),
     ];
     prop::collection::vec(step, 0..max)
 }
@@ -171,6 +212,7 @@ proptest! {
                 Step::Complete(which) => world.complete(which),
                 Step::Commit(succeeds) => world.commit(succeeds),
                 Step::Restart => world.restart(),
+                Step::Truncate(which, gaps) => world.truncate(which, &gaps),
             }
             world.check();
         }

@@ -1,6 +1,6 @@
 //! Order within a partition, and what a receipt is worth.
 
-use super::*;
+use super::{times::TIMES, *};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -12,10 +12,13 @@ fn assigned(order: Order) -> Assigned {
 fn read(assigned: &mut Assigned, offset: i64, key: &'static str, now: Instant) {
     let mut message = Message::new(offset.cast_unsigned(), "x");
     message.key = Some(Bytes::from_static(key.as_bytes()));
-    let message = Arc::new(message);
+    let read = of(offset, message);
+    assert!(assigned.read(read, None, now).unwrap().is_none());
+}
+
+fn of(offset: i64, message: Message) -> Read {
     let since = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(offset.unsigned_abs()));
-    let read = Read { offset, message, due: None, since, carried_death: None };
-    assert!(assigned.read(read, None, now).is_none());
+    Read { offset, message: Arc::new(message), due: None, since, carried_death: None }
 }
 
 fn take_all(assigned: &mut Assigned) -> Vec<Kept> {
@@ -139,4 +142,25 @@ fn what_is_done_behind_a_stuck_message_takes_no_memory() {
     assert_eq!(assigned.oldest(), since(0));
     assigned.done(0);
     assert_eq!(assigned.oldest(), since(70_000));
+}
+
+/// Truncated to 2, as after an unclean leader election: what comes at 2 and 3 now are other messages.
+#[test]
+fn a_log_that_goes_back_is_read_again_from_what_was_not_done() {
+    let (mut assigned, now) = (assigned(Order::None), Instant::now());
+    (0..4).for_each(|offset| read(&mut assigned, offset, "old", now));
+    assert_eq!(offsets(&take_all(&mut assigned)), [0, 1, 2, 3]);
+    for offset in [0, 3] {
+        assert!(matches!(assigned.done(offset), Standing::Current));
+    }
+    assert!(assigned.read(of(2, Message::new(2u64, "new")), None, now).is_err());
+    assert_eq!((assigned.out, assigned.ready()), (2, 0), "nothing has changed");
+
+    let mut assigned = assigned.rewound(7, 2);
+    assert_eq!((assigned.scope, assigned.out, assigned.ledger.next()), (7, 0, 1));
+    (1..4).for_each(|offset| read(&mut assigned, offset, "new", now));
+    let again = take_all(&mut assigned);
+    assert_eq!(offsets(&again), [1, 2, 3], "1 was out, 2 and 3 are new");
+    again.iter().for_each(|kept| drop(assigned.done(kept.offset)));
+    assert_eq!(assigned.commit().unwrap().offset, 4);
 }

@@ -11,7 +11,9 @@
 //! done or does not exist (compacted away, transaction markers, aborted transactions); no difference
 //! is made, since neither will be read again. After a restart the open offsets of the map are owed:
 //! not read yet, but to come. Offsets come in ascending order, so those owed below one that came are
-//! gone.
+//! gone. One that does not ascend says that the log itself has gone back (truncated, or made anew): the
+//! offsets from there on are those of other messages, and [`Ledger::rewind`] forgets what was known of
+//! them.
 //!
 //! ```text
 //!        commit        last received            high water
@@ -22,10 +24,11 @@
 //!
 //! | offset            | received                        | done               | done, fenced |
 //! |-------------------|---------------------------------|--------------------|--------------|
-//! | below the commit  | `BelowCommit`; the very first: all is discarded, `Fresh` | `Already` or `Unknown` | `Fenced` |
-//! | in flight         | `InFlight`                      | `Noted`: done      | `Fenced`     |
+//! | below the commit  | `Rewound`; the very first: all is discarded, `Fresh` | `Already` or `Unknown` | `Fenced` |
+//! | in flight         | `Rewound`                       | `Noted`: done      | `Fenced`     |
 //! | owed              | `Fresh`: in flight              | `Unknown`          | `Fenced`     |
-//! | done              | `AlreadyDone`                   | `Already`          | `Fenced`     |
+//! | done, not read    | `AlreadyDone`                   | `Unknown`          | `Fenced`     |
+//! | done              | `Rewound`                       | `Already`          | `Fenced`     |
 //! | beyond            | `Fresh`: in flight              | `Unknown`          | `Fenced`     |
 
 mod done_map;
@@ -49,10 +52,9 @@ pub enum Received {
     Fresh,
     /// It was done before the restart: skip it.
     AlreadyDone,
-    /// It is in flight already: skip this second copy.
-    InFlight,
-    /// It lies below the commit: skip it.
-    BelowCommit,
+    /// It is not beyond the last one read, so the log has gone back: it may be another message than the
+    /// one that was read there. Nothing has changed; [`Ledger::rewind`] goes back, too.
+    Rewound,
     /// The partition is no longer ours: skip it.
     Fenced,
 }
@@ -163,14 +165,16 @@ impl Ledger {
         self
     }
 
-    /// Notes an offset that was read. They come in ascending order, with gaps.
+    /// Notes an offset that was read. They come in ascending order, with gaps, as long as the log goes on.
     pub fn received(&mut self, offset: i64) -> Received {
         if self.fenced {
             return Received::Fenced;
         }
         let begun = self.floor.is_some_and(|floor| self.last >= floor);
-        let floor = *self.floor.get_or_insert(offset);
-        if !begun && (offset < floor || self.confirmed.is_none()) {
+        if begun && offset <= self.last {
+            return Received::Rewound;
+        }
+        if !begun && self.floor.is_none_or(|floor| offset < floor) {
             self.start_at(offset);
         }
         let answer = self.place(offset);
@@ -178,23 +182,34 @@ impl Ledger {
         answer
     }
 
-    /// Starts anew: without a commit, or with one that somebody has moved back by hand.
+    /// The log has gone back to `offset`: from there on all is new. Below it all is as it was: what is
+    /// done stays done, and what was in flight is owed, so reading has to go on at [`Ledger::next`].
+    /// `epoch` is that of what is read from now on; the commit may be lower than the last.
+    pub fn rewind(&mut self, epoch: u64, offset: i64) {
+        self.open.remove_range(&(offset..i64::MAX));
+        let floor = self.open.first().unwrap_or(offset);
+        self.floor = Some(floor);
+        (self.last, self.high) = (floor - 1, offset);
+        (self.epoch, self.in_flight, self.stopped) = (epoch, 0, false);
+        // What the broker has, or is about to get, is of the log as it was.
+        (self.sent, self.confirmed) = (None, None);
+        self.measure();
+        self.check();
+    }
+
+    /// Starts anew: without a commit, or with one that lies beyond where reading begins, since somebody
+    /// has moved it or the log has gone back.
     fn start_at(&mut self, offset: i64) {
         self.floor = Some(offset);
         self.open = Runs::default();
         (self.last, self.high) = (offset - 1, offset);
+        (self.sent, self.confirmed) = (None, None);
         self.version += 1;
         self.measure();
     }
 
+    /// Notes an offset beyond the last one.
     fn place(&mut self, offset: i64) -> Received {
-        if offset <= self.last {
-            return match self.open.contains(offset) {
-                true => Received::InFlight,
-                false if offset < self.next() => Received::BelowCommit,
-                false => Received::AlreadyDone,
-            };
-        }
         // What was owed before it is gone: retention or compaction took it.
         if self.open.remove_range(&(self.last + 1..offset)) {
             self.version += 1;
@@ -313,6 +328,18 @@ impl Ledger {
     #[must_use]
     pub fn next(&self) -> i64 {
         self.open.first().unwrap_or(self.high)
+    }
+
+    /// The last offset read; below all of them before the first.
+    #[must_use]
+    pub const fn last(&self) -> i64 {
+        self.last
+    }
+
+    /// The offset of the commit that the broker has, as far as is known.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<i64> {
+        self.confirmed.map(|(offset, _)| offset)
     }
 
     /// Whether an offset is known and not done.

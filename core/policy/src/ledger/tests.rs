@@ -87,8 +87,9 @@ fn every_answer_to_an_offset() {
     let mut ledger = ledger(Some(offset), Some(&metadata));
     assert_eq!(ledger.done(EPOCH, 10), Done::Unknown, "owed, but not received");
     receive(&mut ledger, [10]);
-    assert_eq!(ledger.received(10), Received::InFlight);
-    assert_eq!(ledger.received(9), Received::BelowCommit);
+    assert_eq!(ledger.received(10), Received::Rewound);
+    assert_eq!(ledger.received(9), Received::Rewound);
+    assert_eq!((ledger.incomplete(), ledger.next()), (1, 10), "nothing has changed");
     assert_eq!(ledger.done(EPOCH, 9), Done::Unknown);
     assert_eq!(ledger.done(EPOCH, 99), Done::Unknown);
     assert_eq!(ledger.done(EPOCH - 1, 10), Done::Fenced, "from before a rebalance");
@@ -127,6 +128,67 @@ fn an_offset_moved_back_is_replayed() {
     receive(&mut ledger, 4..14);
     finish(&mut ledger, [5]);
     assert_eq!(ledger.commit().unwrap().offset, 4);
+}
+
+/// In flight: 10, 11 and 13; done: 12 and 14.
+fn some_in_flight() -> Ledger {
+    let mut ledger = ledger(Some(10), None);
+    receive(&mut ledger, 10..15);
+    finish(&mut ledger, [12, 14]);
+    ledger
+}
+
+#[test]
+fn a_log_that_goes_back_brings_new_messages_and_those_that_were_in_flight() {
+    let mut ledger = some_in_flight();
+    assert_eq!(ledger.received(13), Received::Rewound);
+    ledger.rewind(EPOCH + 1, 13);
+    ledger.invariants();
+    assert_eq!((ledger.epoch(), ledger.incomplete(), ledger.next()), (EPOCH + 1, 0, 10));
+    assert_eq!(ledger.done(EPOCH, 10), Done::Fenced, "from before");
+    let received: Vec<_> = (10..16).map(|offset| ledger.received(offset)).collect();
+    let (fresh, done) = (Received::Fresh, Received::AlreadyDone);
+    assert_eq!(received, [fresh, fresh, done, fresh, fresh, fresh], "14 is another one");
+    ledger.invariants();
+}
+
+#[test]
+fn the_commit_goes_back_with_the_log_whatever_is_on_its_way() {
+    let mut ledger = some_in_flight();
+    finish(&mut ledger, [10, 11, 13]);
+    let before = ledger.commit().unwrap();
+    assert_eq!(before.offset, 15);
+    assert_eq!(ledger.received(2), Received::Rewound, "below where it began");
+    ledger.rewind(EPOCH + 1, 2);
+    ledger.committed(before.offset);
+    let at_once = Some(Commit { offset: 2, metadata: String::new() });
+    assert_eq!(ledger.commit(), at_once, "so that a restart goes back, too");
+    ledger.committed(2);
+    assert_eq!((ledger.commit(), ledger.confirmed()), (None, Some(2)));
+    receive(&mut ledger, [2, 3, 15]);
+    assert_eq!(ledger.done(EPOCH + 1, 3), Done::Noted);
+    assert_eq!(ledger.commit().unwrap().offset, 2);
+    for offset in [2, 15] {
+        assert_eq!(ledger.done(EPOCH + 1, offset), Done::Noted);
+    }
+    assert_eq!(ledger.commit().unwrap().offset, 16);
+}
+
+/// A log that was made anew while its worker was away, or that retention has emptied since.
+#[test]
+fn a_log_that_goes_back_may_begin_anywhere() {
+    let mut lower = some_in_flight();
+    lower.rewind(EPOCH + 1, 13);
+    assert_eq!(lower.received(3), Received::Fresh, "below all that was known");
+    assert_eq!(lower.received(12), Received::Fresh, "what was done there is forgotten");
+    let mut higher = some_in_flight();
+    higher.rewind(EPOCH + 1, 13);
+    assert_eq!(higher.received(40), Received::Fresh);
+    assert_eq!(higher.commit().unwrap().offset, 40, "10 and 11 are gone");
+    let mut below_the_commit = ledger(Some(10), None);
+    receive(&mut below_the_commit, [0]);
+    assert_eq!(below_the_commit.confirmed(), None, "that was of another log");
+    assert_eq!(below_the_commit.commit().unwrap().offset, 0);
 }
 
 #[test]
