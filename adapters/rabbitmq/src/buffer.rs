@@ -11,6 +11,7 @@
 //!     +------------------------- behind, by key                        +----------------------> worker
 //! ```
 
+use crate::stall::Full;
 use bytes::Bytes;
 use forebay_contract::{Delivery, Want};
 use std::{
@@ -145,10 +146,15 @@ impl Buffer {
         self.ready.iter().any(|out| out.message.key.as_ref() == Some(key))
     }
 
+    /// What waits, and behind how many keys.
+    pub(crate) fn waiting(&self) -> Full {
+        let waiting = self.waiting.values().map(|w| w.away.len() + w.behind.len());
+        Full { keys: self.waiting.len(), messages: waiting.sum() }
+    }
+
     /// All that is here.
     pub(crate) fn len(&self) -> usize {
-        let waiting = self.waiting.values().map(|w| w.away.len() + w.behind.len());
-        self.ready.len() + waiting.sum::<usize>()
+        self.ready.len() + self.waiting().messages
     }
 
     /// Takes out all that has never been handed out.

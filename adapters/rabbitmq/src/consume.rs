@@ -21,6 +21,7 @@ use crate::{
     link::Pauses,
     renew::Renewal,
     session::{Life, Shared, State},
+    stall::Full,
     tap::Tap,
 };
 use forebay_contract::{Scope, SourceEvent};
@@ -192,6 +193,14 @@ async fn attend(shared: &Arc<Shared>, tap: &mut Tap) -> Result<Option<End>, Rabb
                 Renewal::Now => return Ok(Some(End::Renewed)),
                 Renewal::NotYet if was_calm => shared.arrived.notify_waiters(),
                 Renewal::NotYet | Renewal::Calm => {}
+            }
+            if let Some(Full { keys, messages }) = session.stalled(Instant::now()) {
+                tracing::warn!(
+                    queue = %options.queue, prefetch = tap.prefetch, messages, keys,
+                    "messages that wait for a retry, and those behind them of their keys, take up the \
+                     prefetch: until a retry is through, other keys get little or nothing. Set \
+                     `prefetch` to more than wait of one key, or let retries wait less"
+                );
             }
         }
         // In key order, a consumer that goes makes another worker the active one, while messages of

@@ -27,6 +27,17 @@ pub enum RabbitError {
         /// What was tried.
         why: String,
     },
+    /// The broker has all the connections that it may have.
+    #[error(
+        "RabbitMQ at {address} takes no more connections for the moment: {why}; close some, or raise \
+         the limit"
+    )]
+    Limited {
+        /// Where.
+        address: String,
+        /// The broker's words.
+        why: String,
+    },
     /// The broker does not let this user in.
     #[error(
         "RabbitMQ at {address} refuses the user `{user}`: {why}; check user, password and the \
@@ -183,6 +194,7 @@ impl RabbitError {
     pub(crate) fn connecting(address: &str, user: &str, error: &lapin::Error) -> Self {
         let (address, user) = (address.to_owned(), user.to_owned());
         match reply(error) {
+            Some((NOT_ALLOWED, why)) if is_limit(&why) => Self::Limited { address, why },
             Some((ACCESS_REFUSED | NOT_ALLOWED, why)) => Self::Credentials { address, user, why },
             Some((_, why)) => Self::Unreachable { address, why },
             None => Self::Unreachable { address, why: error.to_string() },
@@ -205,6 +217,7 @@ impl RabbitError {
             | Self::Header { .. }
             | Self::TooLarge(_) => true,
             Self::Unreachable { .. }
+            | Self::Limited { .. }
             | Self::Blocked { .. }
             | Self::Unconfirmed { .. }
             | Self::Nacked { .. }
@@ -220,6 +233,12 @@ pub(crate) fn reply(error: &lapin::Error) -> Option<(u16, String)> {
         ErrorKind::ProtocolError(reply) => Some((reply.get_id(), reply.get_message().to_string())),
         _ => None,
     }
+}
+
+/// Whether the broker refuses a connection for being one too many: of a vhost, a user or a node. The
+/// words end the text, so a name cannot be taken for them.
+fn is_limit(why: &str) -> bool {
+    why.contains("connection limit (") && why.ends_with("is reached")
 }
 
 /// Whether the broker closed a channel because a message was out for too long.
@@ -287,6 +306,46 @@ impl From<RabbitError> for DeadLettersError {
         match error.is_fatal() {
             true => Self::Fatal(error.into()),
             false => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPHardError};
+
+    fn refused(kind: AMQPHardError, why: &str) -> RabbitError {
+        let reply = AMQPError::new(AMQPErrorKind::Hard(kind), why.into());
+        RabbitError::connecting("here", "me", &ErrorKind::ProtocolError(reply).into())
+    }
+
+    #[test]
+    fn one_connection_too_many_is_waited_for_and_does_not_blame_the_password() {
+        for why in [
+            "NOT_ALLOWED - access to vhost '/' refused for user 'me': connection limit (2) is reached",
+            "NOT_ALLOWED - Connection refused for user 'me': user connection limit (10) is reached",
+            "NOT_ALLOWED - connection refused: node connection limit (1000) is reached",
+        ] {
+            let error = refused(AMQPHardError::NOTALLOWED, why);
+            assert!(matches!(error, RabbitError::Limited { .. }) && !error.is_fatal(), "{error}");
+            assert!(error.to_string().contains(why), "{error}");
+            assert!(!error.to_string().contains("password"), "{error}");
+            assert!(matches!(SourceError::from(error), SourceError::Unavailable(_)));
+        }
+    }
+
+    #[test]
+    fn who_may_not_come_in_at_all_is_told_to_look_at_his_rights() {
+        for why in [
+            "NOT_ALLOWED - vhost connection limit not found",
+            "NOT_ALLOWED - access to vhost 'limit (x) is reached' refused for user 'me'",
+        ] {
+            let error = refused(AMQPHardError::NOTALLOWED, why);
+            assert!(
+                matches!(error, RabbitError::Credentials { .. }) && error.is_fatal(),
+                "{error}"
+            );
         }
     }
 }

@@ -217,6 +217,11 @@ impl<T> Ledger<T> {
         self.last
     }
 
+    /// How many the broker waits for.
+    pub(crate) fn unacked(&self) -> usize {
+        self.slots.len()
+    }
+
     /// How many of those after this number the broker waits for.
     pub(crate) fn unacked_after(&self, tag: u64) -> usize {
         self.slots.range(tag.saturating_add(1)..).count()

@@ -63,9 +63,11 @@ pub struct RabbitOptions {
     /// active consumer), and a retried message waits in that worker. Default: no.
     pub ordered: bool,
     /// Messages that the broker hands to a worker ahead, 1 to 65,535. Default (`None`): as many as
-    /// the worker's window holds, up to [`RabbitOptions::max_prefetch`].
+    /// the worker's window holds, up to [`RabbitOptions::max_prefetch`]; in key order as many as that.
+    /// There it should be more than ever wait of one key: what waits for a retry, and what is behind
+    /// it, takes up its room.
     pub prefetch: Option<u16>,
-    /// The most that `prefetch` comes to by itself. Default: 2,000.
+    /// The most that `prefetch` comes to by itself; in key order what it is. Default: 2,000.
     pub max_prefetch: u16,
     /// After how many hand-outs without a verdict the broker itself moves a message to the dead
     /// letters: the last net under a message that kills every worker. Quorum queues only; at least
@@ -182,6 +184,12 @@ impl Checked {
     }
 }
 
+/// Whether a password is cut in two, and its rest taken for a path: it would be shown as such.
+fn has_a_cut_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split_once(['/', '?', '#']).is_some_and(|(_, path)| path.contains('@'))
+}
+
 /// The longest name that AMQP has.
 const LONGEST_NAME: usize = 255;
 
@@ -189,6 +197,11 @@ impl RabbitOptions {
     /// Checks all of it, before anything is asked of a broker.
     pub(crate) fn check(self) -> Result<Checked, RabbitError> {
         let wrong = |option, why: String| Err(RabbitError::Option { option, why });
+        if has_a_cut_password(&self.url) {
+            let why = "in a password, `/`, `?` and `#` are written %2f, %3f and %23, and in a vhost \
+                       `@` is written %40";
+            return wrong("url", why.into());
+        }
         let mut uri: AMQPUri = self.url.parse().map_err(|why| RabbitError::Option {
             option: "url",
             why: format!("{why}; it is written amqp://user:password@host:5672/%2f"),
@@ -246,8 +259,12 @@ impl RabbitOptions {
         if !(1..=16).contains(&self.publish_channels) {
             return wrong("publish_channels", "use 1 to 16".into());
         }
-        if self.confirm_timeout.is_zero() || self.connect_timeout.is_zero() {
-            return wrong("confirm_timeout or connect_timeout", "0 leaves no time at all".into());
+        for (name, timeout) in
+            [("confirm_timeout", self.confirm_timeout), ("connect_timeout", self.connect_timeout)]
+        {
+            if timeout.is_zero() {
+                return wrong(name, "0 leaves no time at all".into());
+            }
         }
         uri.query.heartbeat = Some(seconds);
         let dead = format!("{}.dead", self.queue);
@@ -276,9 +293,11 @@ mod tests {
     #[test]
     fn each_wrong_option_is_named() {
         type Change = fn(&mut RabbitOptions);
-        let wrong: [(Change, &str); 16] = [
+        let wrong: [(Change, &str); 18] = [
             (|o| o.url = "http://localhost".into(), "url"),
             (|o| o.url = "amqp://localhost/".into(), "url"),
+            (|o| o.url = "amqp://me:secret/2@localhost:5672/%2f".into(), "%2f"),
+            (|o| o.url = "amqp://me:12/secret@localhost:5672/%2f".into(), "%2f"),
             (|o| o.queue.clear(), "queue"),
             (|o| o.queue = "q".repeat(245), "queue"),
             (|o| o.queue = "amq.x".into(), "queue"),

@@ -6,18 +6,17 @@
 //! Why all confirms before the next batch: a message that leads to no queue comes back
 //! (`basic.return`) before its ack, but lapin hands it to whichever confirm is resolved next, which
 //! need not be its own. With one batch on a channel at a time, what came back is among those just
-//! sent, and is found by its identity.
+//! sent, and is found there (`returned.rs`).
 //!
 //! Why tasks of their own: a caller that goes away must not leave a copy half-known. What was sent is
 //! seen through, and its outcome told to whoever asks. What was not sent when its caller went away
 //! never is: he has told somebody that it failed.
 
-use crate::{RabbitError, link::Link, options::Checked, topology::Queues};
+use crate::{RabbitError, link::Link, options::Checked, returned, topology::Queues};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use lapin::{
     BasicProperties, Channel, Confirmation,
-    message::BasicReturnMessage,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use std::{
@@ -44,7 +43,8 @@ pub(crate) struct Item {
     pub(crate) properties: BasicProperties,
 }
 
-type Outcome = Result<(), RabbitError>;
+/// What became of an item.
+pub(crate) type Outcome = Result<(), RabbitError>;
 
 #[derive(Debug)]
 struct Work {
@@ -283,13 +283,9 @@ impl Lane {
                 Err(error) => Err(RabbitError::publishing(&sent.item.queue, &error)),
             })
             .collect();
-        for back in &returned {
-            if let Some(at) = find(items, &outcomes, back)
-                && let Some(outcome) = outcomes.get_mut(at)
-            {
-                let (queue, why) = (back.routing_key.to_string(), back.reply_text.to_string());
-                *outcome = Err(RabbitError::NoQueue { queue, why });
-            }
+        if !returned.is_empty() {
+            let items: Vec<_> = items.iter().map(|sent| &sent.item).collect();
+            returned.iter().for_each(|back| returned::note(&items, &mut outcomes, back));
         }
         outcomes
     }
@@ -338,16 +334,4 @@ async fn send_one(channel: &Channel, item: &Item) -> lapin::Result<Confirmation>
     let queue = (&*item.queue).into();
     let properties = item.properties.clone();
     channel.basic_publish("".into(), queue, options, &item.payload, properties).await?.await
-}
-
-/// Which item came back: the first of those not yet accounted for that is the same.
-fn find(items: &[&Addressed], outcomes: &[Outcome], back: &BasicReturnMessage) -> Option<usize> {
-    let same = |item: &Item| {
-        *item.queue == *back.routing_key.as_str()
-            && *item.payload == *back.data
-            && item.properties.headers() == back.properties.headers()
-    };
-    items.iter().zip(outcomes).position(|(sent, outcome)| {
-        !matches!(outcome, Err(RabbitError::NoQueue { .. })) && same(&sent.item)
-    })
 }

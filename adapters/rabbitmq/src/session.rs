@@ -13,6 +13,7 @@ use crate::{
     pace::Pace,
     queue::Inner,
     renew::{Renewal, renewal},
+    stall::{Full, Stall},
 };
 use forebay_contract::{Message, MessageId, Scope, SourceEvent};
 use futures_util::FutureExt;
@@ -59,6 +60,8 @@ pub(crate) struct Session {
     pub(crate) buffer: Buffer,
     /// In key order: nothing is handed out, because the channel is to be renewed.
     pub(crate) is_calm: bool,
+    /// In key order: whether one key takes up all of the prefetch.
+    pub(crate) stall: Stall,
 }
 
 impl Session {
@@ -70,6 +73,17 @@ impl Session {
         };
         self.is_calm = renewal != Renewal::NotYet;
         renewal
+    }
+
+    /// In key order, if the broker sends nothing more because of what waits here: what that is. Told
+    /// once in a while.
+    pub(crate) fn stalled(&mut self, now: Instant) -> Option<Full> {
+        let Self { buffer, ledger, prefetch, stall, .. } = self;
+        let waits = !buffer.has_ready() && buffer.next_due().is_some_and(|due| due > now);
+        let full = (waits && ledger.unacked() >= usize::from(*prefetch)).then(|| buffer.waiting());
+        let full = full.filter(|full| full.is_most_of(ledger.unacked()));
+        let is_news = stall.is_news(full.is_some(), now);
+        full.filter(|_| is_news)
     }
 
     /// Tells the broker of what is done, if it is time.

@@ -21,11 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The prefetch in key order, unless one is set. It must not shrink from one consumer to the next: a
-/// quorum queue puts what comes back behind what came back before, so a smaller one that is lost in
-/// its turn would leave its messages behind others of their keys.
-const ORDERED_PREFETCH: u16 = 500;
-
 /// The number of the next session, of whatever queue.
 static EPOCH: AtomicU64 = AtomicU64::new(1);
 
@@ -48,7 +43,11 @@ impl Tap {
         let channel = queue.consume.channel().await?;
         let prefetch = match options.prefetch {
             Some(fixed) => fixed,
-            None if options.ordered => ORDERED_PREFETCH.min(options.max_prefetch),
+            // In key order it must not shrink from one consumer to the next: a quorum queue puts what
+            // comes back behind what came back before, so a smaller one that is lost in its turn would
+            // leave its messages behind others of their keys. And it should be large: what waits in
+            // it, with all that is behind it of its key, keeps other keys from coming.
+            None if options.ordered => options.max_prefetch,
             None => shared.lock().demand.prefetch(options.max_prefetch),
         };
         let consumer = consume(shared, &channel, prefetch).await?;
@@ -61,6 +60,7 @@ impl Tap {
             ledger: Default::default(),
             buffer: Default::default(),
             is_calm: false,
+            stall: Default::default(),
         };
         shared.lock().session = Some(session);
         Ok(Self { channel, consumer: Some(consumer), prefetch, since: Instant::now(), after: 0 })

@@ -1,5 +1,5 @@
-//! What hurts all of a broker, on one of the test's own: it closes channels of the slow, it is low on
-//! memory, it is killed.
+//! What hurts all of a broker, on one of the test's own: it closes channels of the slow, it changes
+//! messages, it lets nobody in, it is low on memory, it is killed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,8 +13,8 @@ use forebay_contract::{
 use forebay_rabbitmq::{RabbitError, RabbitOptions, RabbitQueue, Topology};
 use std::time::{Duration, Instant};
 use support::{
-    dead_letter, event, name, open, private_url, publish, receive, receive_n, retry, settle,
-    settlement,
+    channel, dead_letter, event, name, open, private_url, publish, receive, receive_n, retry,
+    settle, settlement,
 };
 
 /// Has the broker run a line of Erlang.
@@ -40,6 +40,8 @@ async fn a_broker_in_trouble_loses_nothing() {
     gives_few_rights(&broker).await;
     closes_channels_of_the_slow(&broker).await;
     takes_only_small_messages(&broker).await;
+    changes_messages_on_their_way_in(&broker).await;
+    has_all_the_connections_it_may_have(&broker).await;
     is_low_on_memory(&broker).await;
     is_lost_while_it_is_low_on_memory(&broker).await;
     is_killed(&broker).await;
@@ -163,6 +165,81 @@ async fn takes_only_small_messages(broker: &Broker) {
     }
     assert_eq!(seen, [10, 20, 30, 40].into());
     eval(broker, "application:unset_env(rabbit, max_message_size).");
+    source.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// An interceptor that adds a header: what comes back for want of a queue is known all the same, and is
+/// not taken for confirmed.
+async fn changes_messages_on_their_way_in(broker: &Broker) {
+    let module = r#"
+        Forms = [begin {ok, Tokens, _} = erl_scan:string(Line), {ok, Form} = erl_parse:parse_form(Tokens),
+                 Form end || Line <- [
+            "-module(stamp).",
+            "-behaviour(rabbit_channel_interceptor).",
+            "-export([description/0, init/1, applies_to/0, intercept/3]).",
+            "description() -> [].",
+            "init(_) -> none.",
+            "applies_to() -> ['basic.publish'].",
+            "stamp(undefined) -> stamp([]);
+             stamp(Headers) -> [{<<\"x-stamp\">>, longstr, <<\"1\">>} | Headers].",
+            "intercept(Method, none, _) -> {Method, none};
+             intercept(Method, Content, _) ->
+                 {Method, rabbit_basic:map_headers(fun stamp/1, Content)}."]],
+        {ok, stamp, Binary} = compile:forms(Forms),
+        {module, stamp} = code:load_binary(stamp, "stamp.erl", Binary),
+        ok = rabbit_registry:register(channel_interceptor, <<"stamp">>, stamp)."#;
+    eval(broker, module);
+    let options = options(broker);
+    let queue = open(&options).await;
+    publish(&queue, &[Outgoing::new("0")]).await;
+    let (_connection, channel) = channel(&options.url).await;
+    let gone = channel.queue_delete(options.queue.as_str().into(), Default::default()).await;
+    gone.unwrap();
+    // It is found to be gone, declared again, and sent once more.
+    publish(&queue, &["1", "2", "2"].map(|text| Outgoing::new(text).id(text))).await;
+    let source = queue.source().await.unwrap();
+    let out = receive_n(&source, 3).await;
+    let seen: Vec<_> = out.iter().map(|out| &out.message.payload[..]).collect();
+    assert_eq!(seen, [b"1", b"2", b"2"]);
+    assert_eq!(out[0].message.headers.get_str("x-stamp"), Some("1"), "it was changed on its way");
+    eval(broker, r#"rabbit_registry:unregister(channel_interceptor, <<"stamp">>)."#);
+    source.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// A limit of connections passes: it is waited for, and nobody's password is blamed.
+async fn has_all_the_connections_it_may_have(broker: &Broker) {
+    let options = options(broker);
+    let queue = open(&options).await;
+    let source = queue.source().await.unwrap();
+    let limits: [[&[&str]; 2]; 2] = [
+        [
+            &["set_vhost_limits", "-p", "/", r#"{"max-connections":0}"#],
+            &["clear_vhost_limits", "-p", "/"],
+        ],
+        [
+            &["set_user_limits", "guest", r#"{"max-connections":0}"#],
+            &["clear_user_limits", "guest", "max-connections"],
+        ],
+    ];
+    for [set, clear] in limits {
+        publish(&queue, &[Outgoing::new("x")]).await;
+        let out = receive(&source, 1).await;
+        broker.ctl(set);
+        broker.ctl(&["close_all_connections", "--global", "a test"]);
+        while !matches!(event(&source).await, SourceEvent::Down(_)) {}
+        let error = RabbitQueue::open(options.clone()).await.unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, RabbitError::Limited { .. }) && !error.is_fatal(), "{said}");
+        assert!(said.contains("limit (0)") && !said.contains("password"), "{said}");
+        let refused = queue.publish(&[Outgoing::new("y")]).await.remove(0);
+        assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+        // Long enough for the worker to be refused some times.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        broker.ctl(clear);
+        let again = receive(&source, 1).await;
+        assert_eq!(again[0].message.id, out[0].message.id);
+        assert_eq!(settle(&source, &again, Verdict::Ack).await, [true]);
+    }
     source.close(Duration::from_secs(5)).await.unwrap();
 }
 
