@@ -3,11 +3,12 @@
 //!
 //! | fault | to a source | to a settlement |
 //! |---|---|---|
-//! | throttled, over limit, unreachable, timed out, expired, clock skew, other | unavailable | unavailable |
+//! | throttled, over limit, unreachable, timed out, expired, credentials away, clock skew, other | unavailable | unavailable |
 //! | missing queue, denied, no credentials | fatal | unavailable: it stays settled for later |
 //! | stale handle | - | stale |
 //! | a request that can never be taken | fatal | refused |
 
+use crate::credentials;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use forebay_contract::{DeadLettersError, LeaseError, PublishError, SettleError, SourceError};
 use std::error::Error;
@@ -57,6 +58,16 @@ pub enum Fault {
     )]
     Credentials {
         /// What is wrong with them.
+        detail: String,
+    },
+    /// There are none for the moment: what provides them fails.
+    #[error(
+        "the AWS credentials could not be loaded ({detail}): that may pass; if it lasts, look at what \
+         provides them (profile, process, token file, the role and its trust policy), and whether \
+         STS or the metadata service can be reached"
+    )]
+    CredentialsAway {
+        /// What happened.
         detail: String,
     },
     /// The credentials have expired.
@@ -181,11 +192,10 @@ impl Fault {
                 Self::TimedOut { place: place.into(), action, detail: short(&whole()) }
             }
             SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
-                let detail = whole();
-                if detail.contains("redential") {
-                    return Self::Credentials { detail: short(&detail) };
-                }
-                Self::Unreachable { place: place.into(), detail: short(&detail) }
+                credentials::fault(error).unwrap_or_else(|| Self::Unreachable {
+                    place: place.into(),
+                    detail: short(&whole()),
+                })
             }
             _ => Self::Other { action, queue: queue.into(), detail: short(&whole()) },
         }
@@ -317,7 +327,12 @@ impl From<Fault> for DeadLettersError {
 
 /// The first part of what the SDK says: the rest are its insides, in hundreds of bytes.
 fn short(text: &str) -> String {
-    let end = text.floor_char_boundary(300);
+    cut(text, 300)
+}
+
+/// So many bytes of a text, at most.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    let end = text.floor_char_boundary(most);
     if end < text.len() { format!("{}…", &text[..end]) } else { text.to_owned() }
 }
 

@@ -37,15 +37,16 @@
 //! ```
 //!
 //! One file for each step: `poller`, `inbox`, `settle`, `refresh`, `letter`, `dead`; `wear` says when a
-//! message has been received too often, `handout` is the book of what
-//! is ours and for how long, `memo` what SQS has no place for, `wire` how a message is written, `fault`
-//! what AWS's errors mean. What is promised, what is repeated when, and what it takes to run it is in
-//! `docs/sqs.md`.
+//! message has been received too often, `handout` is the book of what is ours and for how long, `memo`
+//! what SQS has no place for, `wire` how a message is written, `fault` what AWS's errors mean,
+//! `credentials` what those of their providers do. What is promised, what is repeated when, and what it
+//! takes to run it is in `docs/sqs.md`.
 
 mod api;
 mod backlog;
 mod connect;
 mod core;
+mod credentials;
 mod dead;
 mod error;
 mod fault;

@@ -14,6 +14,9 @@ const RETENTION: &str = "1209600";
 
 /// The most receives that a redrive policy can allow.
 const MOST_RECEIVES: u32 = 1000;
+/// What that of a created standard queue allows at least. Whoever comes first creates it: a program that
+/// sends, say, before a worker with more attempts, or a bridge, which has a hundred.
+const LEAST_CREATED: u32 = 200;
 
 type Attributes = HashMap<QueueAttributeName, String>;
 
@@ -65,7 +68,7 @@ pub(crate) async fn open(clients: &Clients, options: &SqsOptions) -> Result<Queu
     let with_policy = || {
         let mut attributes = plain();
         if let Some(arn) = dead_attributes.get(&QueueAttributeName::QueueArn) {
-            let receives = receives_for(options, fifo);
+            let receives = created_receives(options, fifo);
             let policy = serde_json::json!({
                 "deadLetterTargetArn": arn,
                 "maxReceiveCount": receives.to_string(),
@@ -162,9 +165,14 @@ async fn checked(api: &Api, what: &'static str, place: &str) -> Result<Attribute
     })
 }
 
-/// What a created queue's redrive policy allows: much more than the attempts, as releases count, too;
-/// and not without end, as it is what catches a message that kills each worker. Where a queue has no
-/// policy, the adapter itself goes by this number.
+/// What a created queue's redrive policy allows.
+fn created_receives(options: &SqsOptions, fifo: bool) -> u32 {
+    receives_for(options, fifo).max(if fifo { MOST_RECEIVES } else { LEAST_CREATED })
+}
+
+/// How many receives are plenty: much more than the attempts, as releases count, too; and not without
+/// end, as it is what catches a message that kills each worker. Where a queue has no policy, the adapter
+/// itself goes by this number.
 pub(crate) fn receives_for(options: &SqsOptions, fifo: bool) -> u32 {
     needed(options, fifo).max(options.attempts.saturating_mul(10)).min(MOST_RECEIVES)
 }

@@ -57,6 +57,19 @@ async fn a_queue_that_several_create_at_once_is_found_by_all() {
     }
 }
 
+/// Whoever is first creates the queue, and a worker with many attempts, as a bridge is, can take from it.
+#[tokio::test]
+async fn a_created_queue_has_room_for_more_attempts_than_its_creator_has() {
+    for emulator in BOTH {
+        for fifo in [false, true] {
+            let own = Own::new(emulator, fifo, |o| o.attempts(5)).await;
+            let mut options = own.options.clone().topology(Topology::Verify);
+            options.attempts = 100;
+            SqsQueue::open_with(options, &sdk(own.direct).await).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_where_nobody_is_is_named() {
     let options = SqsOptions::new("orders").endpoint("http://127.0.0.1:9");
@@ -88,8 +101,11 @@ async fn a_redrive_policy_that_conflicts_with_the_attempts_is_refused_with_both_
     let attributes = client.get_queue_attributes().queue_url(&url);
     let attributes = attributes.attribute_names(QueueAttributeName::All).send().await.unwrap();
     let policy = &attributes.attributes.unwrap()[&QueueAttributeName::RedrivePolicy];
-    assert!(policy.contains("30") && policy.contains("-dead"), "made with the queue: {policy}");
-    let policy = policy.replace("30", "4");
+    assert!(
+        policy.contains("\"200\"") && policy.contains("-dead"),
+        "made with the queue: {policy}"
+    );
+    let policy = policy.replace("\"200\"", "\"4\"");
     let set = client.set_queue_attributes().queue_url(&url);
     set.attributes(QueueAttributeName::RedrivePolicy, policy).send().await.unwrap();
     let error = SqsQueue::open_with(own.options.clone(), &sdk(own.direct).await).await.unwrap_err();
@@ -113,7 +129,8 @@ async fn what_the_queues_own_policy_moved_is_a_dead_letter_too() {
     publish(&own.queue, &[Outgoing::new("x").id("m-1").header("h", "1")]).await;
     let client = own.client().await;
     let url = url_of(&client, &own.options.queue).await;
-    for _ in 0..12 {
+    // As often as a policy allows that is made with a queue, and once more.
+    for _ in 0..=200 {
         let received = client.receive_message().queue_url(&url).visibility_timeout(0);
         received.send().await.unwrap();
     }
