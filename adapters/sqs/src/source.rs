@@ -34,7 +34,7 @@ impl SqsSource {
             dead: shared.dead.clone(),
             memo: Arc::clone(&shared.memo),
             inbox: crate::inbox::Inbox::default(),
-            settling: tokio::sync::Mutex::default(),
+            settling: Default::default(),
             lease: options.lease,
             wait: options.wait_secs(),
             max_pollers: options.max_pollers,
@@ -132,7 +132,9 @@ impl Source for SqsSource {
         let held = core.inbox.close();
         // In a task of its own: what is late is still given back while this process lives.
         let closing = tokio::spawn(async move {
-            drop(core.settling.lock().await);
+            for settling in &core.settling {
+                drop(settling.lock().await);
+            }
             core.give_back(held.unwrap_or_default()).await;
             loop {
                 let mut changed = pin!(core.inbox.changed());

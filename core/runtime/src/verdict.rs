@@ -96,7 +96,7 @@ pub(crate) fn judge(
 
 /// What an error says of itself. It is the user's own code that puts it into words, and if that panics,
 /// it is not to take the worker with it.
-fn words(error: &dyn Display) -> String {
+pub(crate) fn words(error: &dyn Display) -> String {
     catch_unwind(AssertUnwindSafe(|| error.to_string()))
         .unwrap_or_else(|_| "(an error that panics when it is put into words)".to_owned())
 }

@@ -201,6 +201,14 @@ async fn an_error_that_panicked_when_it_was_shown_ended_the_worker() {
     timeout(LONG, until_done(&queue)).await.expect("it goes on");
     assert_eq!(worker.control.status().counts.dead, 3);
     worker.drain().await;
+
+    // A batch that cannot be split, as the system behind is overloaded: each has the error then.
+    publish(&queue, numbers(0..3)).await;
+    let busy = async |_: Vec<Job<u32>>| BatchOutcome::Failed(Failure::throttled(Mute, None));
+    let worker = start(Worker::builder(queue.source()).batch_handler(BatchOptions::of(3), busy));
+    sleep(Duration::from_secs(1)).await;
+    assert!(worker.control.status().counts.postponed > 0);
+    worker.drain().await;
 }
 
 #[tokio::test(start_paused = true)]

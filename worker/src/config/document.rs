@@ -61,8 +61,8 @@ pub(crate) struct Document<'t> {
     root: Spanned<DeTable<'t>>,
     places: BTreeMap<String, Place>,
     lines: Arc<Lines>,
-    /// Values that held `${…}`, by key.
-    templates: BTreeMap<String, Template>,
+    /// Values that held `${…}`, by key; several where it is an array.
+    templates: BTreeMap<String, Vec<Template>>,
 }
 
 /// A value that held `${…}`.
@@ -108,7 +108,7 @@ impl<'t> Document<'t> {
                     let written = std::mem::replace(text, expanded);
                     if written.contains("${") {
                         let template = Template { written, expanded: text.clone() };
-                        self.templates.insert(key.to_owned(), template);
+                        self.templates.entry(key.to_owned()).or_default().push(template);
                     }
                 }
                 Err((what, help)) => problem = Some(self.error(key, what).help(help)),
@@ -143,7 +143,7 @@ impl<'t> Document<'t> {
 
     /// How the value under a key was written, if it held `${…}`: what may be shown of it.
     pub(crate) fn template(&self, key: &str) -> Option<&str> {
-        self.templates.get(key).map(|template| &*template.written)
+        self.templates.get(key)?.last().map(|template| &*template.written)
     }
 
     /// A path in the config, which is relative to the config's own folder: a service and a person
@@ -197,16 +197,18 @@ impl<'t> Document<'t> {
     fn masked(&self, text: &str, key: &str) -> String {
         /// Shorter ones are left where nothing is around them: they are in half of all words.
         const LEAST: usize = 4;
-        let mut text = text.to_owned();
+        // What is expected comes from the program alone.
+        let (found, expected) = text.find(", expected").map_or((text, ""), |at| text.split_at(at));
+        let mut found = found.to_owned();
         let templates = self.templates.iter().filter(|(own, _)| own.starts_with(key));
-        for (_, Template { written, expanded }) in templates {
-            text = text.replace(&format!("{expanded:?}"), &format!("{written:?}"));
-            text = text.replace(&format!("`{expanded}`"), &format!("`{written}`"));
+        for Template { written, expanded } in templates.flat_map(|(_, templates)| templates) {
+            found = found.replace(&format!("{expanded:?}"), &format!("{written:?}"));
+            found = found.replace(&format!("`{expanded}`"), &format!("`{written}`"));
             if expanded.len() >= LEAST {
-                text = text.replace(expanded, written);
+                found = found.replace(expanded, written);
             }
         }
-        text
+        found + expected
     }
 
     /// Which key a position belongs to: the one whose name or value is there; the innermost. With
@@ -331,6 +333,8 @@ mod tests {
         }
         let error = parse("inner.count = 'a ${PATH}'").unwrap_err();
         assert!(error.contains("string \"a ${PATH}\""), "{error}");
+        let error = parse("inner.count = ['${HOME}', '${PATH}']").unwrap_err();
+        assert!(!error.contains(&path), "{error}");
         let error = parse("inner = '${HOME}'").unwrap_err();
         assert!(error.contains("string \"${HOME}\""), "{error}");
     }

@@ -10,7 +10,7 @@ use crate::{
     observe::Ending,
     outbox::Ticket,
     settler::Gone,
-    verdict::{Judgement, Outcome, comes_back, judge},
+    verdict::{Judgement, Outcome, comes_back, judge, words},
 };
 use forebay_contract::{Failure, Settlement, Source, SourceError, Verdict};
 use forebay_policy::{After, FuseAnswer, FuseEvent, FuseState, Item, Moment, Signal};
@@ -225,7 +225,7 @@ fn again(outcome: &Outcome) -> Outcome {
     let Outcome::Failed(failure) = outcome else { return Outcome::Cancelled };
     match &**failure {
         Failure::Throttled { after, error } => {
-            Outcome::Failed(Box::new(Failure::throttled(error.to_string(), *after)))
+            Outcome::Failed(Box::new(Failure::throttled(words(error), *after)))
         }
         Failure::Discard(reason) => Outcome::Failed(Box::new(Failure::Discard(reason.clone()))),
         _ => Outcome::Cancelled,
