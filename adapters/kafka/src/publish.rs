@@ -112,8 +112,9 @@ fn refusal(queue: &Inner, message: &Outgoing) -> Option<String> {
     // Kafka deletes what is older than its topic keeps, due or not.
     let most = queue.capabilities.max_delay.filter(|most| delay > *most)?;
     Some(format!(
-        "a delay of {delay:?} is longer than {most:?}, half of what the retry topics of `{}` keep: \
-         raise their `retention.ms`",
+        "a delay of {delay:?} is longer than {most:?}, half of what the retry topics of `{}` keep \
+         (7 days, where their settings may not be read): raise their `retention.ms`, or grant \
+         DescribeConfigs",
         queue.topics.main()
     ))
 }

@@ -134,10 +134,10 @@ impl<T> Ledger<T> {
         self.slots.get(&tag)?.original.as_deref()
     }
 
-    /// What came with the oldest delivery that the broker waits for, if that one is here.
+    /// What came with the oldest delivery that is here. What is out came before it, and ends by itself.
     pub(crate) fn oldest_here(&self) -> Option<&T> {
-        let (_, slot) = self.slots.first_key_value()?;
-        slot.original.as_deref().filter(|_| slot.phase == Phase::Buffered)
+        let here = self.slots.values().find(|slot| slot.phase == Phase::Buffered)?;
+        here.original.as_deref()
     }
 
     /// As [`Ledger::original`], to be changed.

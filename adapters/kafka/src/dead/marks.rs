@@ -87,9 +87,25 @@ impl Graveyard {
             }
             *kept = Some(Instant::now());
         }
+        // Another program may have marked something since.
+        if !self.is_still(reader, offset, metadata) {
+            return;
+        }
         if let Err(fault) = self.send_commit(reader, offset, metadata) {
             tracing::debug!(topic = %self.topics.dead, "the marks were not committed again: {fault}");
         }
+    }
+
+    /// Whether this is what the group has committed.
+    fn is_still(&self, reader: &Reader, offset: i64, metadata: &str) -> bool {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topics.dead, 0);
+        let committed = committed::read(&reader.consumer, list, self.options.request_timeout);
+        committed.is_ok_and(|committed| {
+            committed.first().is_some_and(|now| {
+                now.offset == Some(offset) && now.metadata.as_deref() == Some(metadata)
+            })
+        })
     }
 
     /// Commits what has been taken out.
