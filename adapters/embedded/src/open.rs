@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::Db
 use std::{
     fs, io,
     os::unix::ffi::OsStrExt,
-    path::{self, Path},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -122,21 +122,13 @@ fn inspect(path: &Path, options: &StoreOptions) -> Result<(), OpenError> {
 /// locked nor recovered, and nothing appears beside it. Its log is not looked at, so the header may know
 /// of more pages than have come to the file: whoever may write the schema is let off.
 fn header(path: &Path) -> rusqlite::Result<(i32, i32)> {
-    let mut uri = String::from("file://");
-    let path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
-                uri.push(char::from(*byte));
-            }
-            byte => uri.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    uri.push_str("?immutable=1");
+    // Byte by byte, whatever a URI would take them for.
+    let bytes = path.as_os_str().as_bytes().iter();
+    let path: String = bytes.map(|byte| format!("%{byte:02x}")).collect();
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
-    let conn = Connection::open_with_flags(uri, flags)?;
+    let conn = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     let mark = |name: &str| conn.query_row(&format!("PRAGMA {name}"), (), |row| row.get(0));
     Ok((mark("application_id")?, mark("user_version")?))

@@ -42,8 +42,7 @@ pub(crate) fn settle_all(
 
 /// Whether a verdict only removes a message, which leaves nothing else behind.
 fn is_plain(Settlement { receipt, verdict, .. }: &Settlement<Receipt>) -> bool {
-    let removes = matches!(verdict, Verdict::Ack | Verdict::Drop(_));
-    removes && receipt.key.is_none() && !receipt.trail
+    verdict.only_removes() && receipt.key.is_none() && !receipt.trail
 }
 
 /// Where a lease stands in its table.

@@ -29,8 +29,10 @@ pub(crate) struct Core {
     pub(crate) memo: Arc<Memo>,
     pub(crate) inbox: Inbox,
     /// Held while verdicts are carried out: a settlement that is given up and made again finds out
-    /// what became of it. The first for acknowledgements alone, the second for all else.
-    pub(crate) settling: [Mutex<()>; 2],
+    /// what became of it.
+    pub(crate) settling: Mutex<()>,
+    /// The same for verdicts that only remove: they are not to wait for a place in another queue.
+    pub(crate) removing: Mutex<()>,
     pub(crate) lease: Duration,
     /// How long a receive waits, in seconds.
     pub(crate) wait: i32,

@@ -89,12 +89,9 @@ impl Plan {
 impl Core {
     /// Carries out verdicts. Result `i` answers `batch[i]`.
     pub(crate) async fn settle(&self, batch: Vec<Settlement<Receipt>>) -> Vec<Answer> {
-        // Of acknowledgements, and of all else: these may wait for a place in another queue.
-        let is_quick = |settlement: &Settlement<_>| {
-            matches!(settlement.verdict, Verdict::Ack | Verdict::Drop(_))
-        };
-        let is_slow = !batch.iter().all(is_quick);
-        let _one_at_a_time = self.settling[usize::from(is_slow)].lock().await;
+        let only_removes = batch.iter().all(|settlement| settlement.verdict.only_removes());
+        let turn = if only_removes { &self.removing } else { &self.settling };
+        let _one_at_a_time = turn.lock().await;
         if self.inbox.is_closed() {
             return batch.iter().map(|_| Err(SettleError::Stale)).collect();
         }

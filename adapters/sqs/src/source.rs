@@ -34,7 +34,8 @@ impl SqsSource {
             dead: shared.dead.clone(),
             memo: Arc::clone(&shared.memo),
             inbox: crate::inbox::Inbox::default(),
-            settling: Default::default(),
+            settling: tokio::sync::Mutex::default(),
+            removing: tokio::sync::Mutex::default(),
             lease: options.lease,
             wait: options.wait_secs(),
             max_pollers: options.max_pollers,
@@ -132,9 +133,7 @@ impl Source for SqsSource {
         let held = core.inbox.close();
         // In a task of its own: what is late is still given back while this process lives.
         let closing = tokio::spawn(async move {
-            for settling in &core.settling {
-                drop(settling.lock().await);
-            }
+            drop((core.settling.lock().await, core.removing.lock().await));
             core.give_back(held.unwrap_or_default()).await;
             loop {
                 let mut changed = pin!(core.inbox.changed());

@@ -16,6 +16,7 @@ macro_rules! for_each_case {
                 a_lost_worker_acknowledges_nothing,
                 done_above_a_gap_stays_done,
                 one_stale_receipt_does_not_spoil_its_batch,
+                two_calls_at_once_do_not_meet,
                 a_stale_receipt_settles_nothing,
                 settling_again_copies_nothing,
                 a_cancelled_settlement_can_be_repeated,

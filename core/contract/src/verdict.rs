@@ -43,6 +43,14 @@ pub enum Verdict {
     Drop(Cow<'static, str>),
 }
 
+impl Verdict {
+    /// Whether it only removes the message, so that the broker has nothing to keep in its place.
+    #[must_use]
+    pub const fn only_removes(&self) -> bool {
+        matches!(self, Self::Ack | Self::Drop(_))
+    }
+}
+
 /// Why a message became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

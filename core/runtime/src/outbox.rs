@@ -1,6 +1,6 @@
 //! Verdicts on their way from the pump to the settler.
 
-use forebay_contract::{Scope, Settlement, Verdict};
+use forebay_contract::{Scope, Settlement};
 
 /// What a verdict is about, besides its message.
 #[derive(Clone, Copy, Debug)]
@@ -58,13 +58,11 @@ impl<R> Outbox<R> {
         self.tickets.append(&mut other.tickets);
     }
 
-    /// Takes out all verdicts that do not just end their message: those for which the broker may have
-    /// to keep something else first.
+    /// Takes out all verdicts that do not only remove their message: those for which the broker may
+    /// have to keep something else first.
     pub(crate) fn take_slow(&mut self) -> Self {
         let mut slow = Self::default();
-        let is_slow = |settlement: &Settlement<R>| {
-            !matches!(settlement.verdict, Verdict::Ack | Verdict::Drop(_))
-        };
+        let is_slow = |settlement: &Settlement<R>| !settlement.verdict.only_removes();
         if self.settlements.iter().any(is_slow) {
             let all = std::mem::take(self);
             for (settlement, ticket) in all.settlements.into_iter().zip(all.tickets) {

@@ -115,6 +115,44 @@ pub async fn one_stale_receipt_does_not_spoil_its_batch<H: Harness>(harness: &H)
     worker.nothing_comes("all was acknowledged").await
 }
 
+/// MUST 3: two calls under way at once, as a worker makes them, are carried out each as if it were alone:
+/// one of acknowledgements, one of all else.
+pub async fn two_calls_at_once_do_not_meet<H: Harness>(harness: &H) -> CaseResult {
+    const N: usize = 24;
+    let stage = Stage::new(harness, Setup::default()).await?;
+    let worker = stage.worker().await?;
+    stage.publish(&numbered(3 * N)).await?;
+    let out = worker.receive_n(3 * N).await?;
+    for three in out.chunks(12) {
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        for (i, delivery) in three.iter().enumerate() {
+            match i % 3 {
+                0 => removed.push((delivery, Verdict::Ack)),
+                1 => kept.push((delivery, retry(Duration::from_millis(100), "again"))),
+                _ => kept.push((delivery, dead_letter("never"))),
+            }
+        }
+        let both = tokio::join!(worker.try_settle(&removed), worker.try_settle(&kept));
+        for result in both.0?.into_iter().chain(both.1?) {
+            check!(result.is_ok(), "beside another call: {result:?}");
+        }
+    }
+    let back = worker.receive_n(N).await?;
+    let seen: BTreeSet<_> = back.iter().map(text).collect();
+    let retried: BTreeSet<_> = out.iter().skip(1).step_by(3).map(text).collect();
+    check_eq!(seen, retried, "what came back");
+    worker.ack_all(&back).await?;
+    worker.close().await?;
+    let later = stage.worker().await?;
+    later.nothing_comes("all was acknowledged or is dead before this worker came").await?;
+    let dead: BTreeSet<_> =
+        stage.dead_letters_n(N).await?.into_iter().map(|letter| letter.message.payload).collect();
+    let buried: BTreeSet<_> =
+        out.iter().skip(2).step_by(3).map(|delivery| delivery.message.payload.clone()).collect();
+    check!(dead == buried, "the dead letters are others than those that were meant");
+    Ok(())
+}
+
 /// MUST 4: the receipt of an earlier hand-out does nothing to a later one of the same message.
 pub async fn a_stale_receipt_settles_nothing<H: Harness>(harness: &H) -> CaseResult {
     let stage = Stage::new(harness, Setup::default()).await?;

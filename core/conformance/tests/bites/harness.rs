@@ -25,6 +25,7 @@ pub(crate) enum Fault {
     AcksOnHandOver,
     ForgetsAboveGap,
     SpoilsBatch,
+    MindsOneCall,
     ObeysStale,
     CopiesTwice,
     SettlesFirst,

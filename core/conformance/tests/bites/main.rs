@@ -28,6 +28,7 @@ bites! {
     acks_on_hand_over: AcksOnHandOver => "settle::a_lost_worker_acknowledges_nothing",
     forgets_what_is_above_a_gap: ForgetsAboveGap => "settle::done_above_a_gap_stays_done",
     spoils_the_batch: SpoilsBatch => "settle::one_stale_receipt_does_not_spoil_its_batch",
+    minds_one_call_at_a_time: MindsOneCall => "settle::two_calls_at_once_do_not_meet",
     obeys_stale_receipts: ObeysStale => "settle::a_stale_receipt_settles_nothing",
     obeys_lost_leases: ObeysStale => "lease::a_receipt_goes_stale_with_its_lease",
     copies_twice: CopiesTwice => "settle::settling_again_copies_nothing",

@@ -42,6 +42,8 @@ struct Memory {
     longest: Duration,
     out: HashSet<MemoryReceipt>,
     stopped: bool,
+    /// Calls of `settle` so far.
+    calls: u64,
 }
 
 pub(crate) struct BrokenSource {
@@ -61,6 +63,17 @@ impl BrokenSource {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().expect("nothing panics while it holds this")
+    }
+
+    /// Whether, while this call of `settle` was under way, another one began.
+    async fn is_another_called(&self) -> bool {
+        let mine = {
+            let mut memory = self.memory();
+            memory.calls += 1;
+            memory.calls
+        };
+        tokio::task::yield_now().await;
+        self.memory().calls != mine
     }
 
     async fn hand_out(
@@ -249,6 +262,9 @@ impl Source for BrokenSource {
         &self,
         batch: &[Settlement<BrokenReceipt>],
     ) -> Vec<Result<Settled, SettleError>> {
+        if self.fault == Fault::MindsOneCall && self.is_another_called().await {
+            return batch.iter().map(|_| Ok(Settled::Durable)).collect();
+        }
         let mut results = Vec::new();
         for settlement in batch {
             results.push(self.settle_one(settlement).await);
