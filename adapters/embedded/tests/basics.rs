@@ -8,6 +8,7 @@ use forebay_contract::{
     FOREBAY_ID, MessageId, Outgoing, PublishError, Sink, Source, Verdict, Want,
 };
 use forebay_embedded::{QueueError, SourceOptions, Store};
+use rusqlite::Connection;
 use std::time::Duration;
 use support::{nothing_comes, publish, queue, receive, receive_and_give_up, settle};
 
@@ -189,4 +190,31 @@ async fn what_nobody_receives_any_more_is_given_back_before_its_lease_ends() {
     let again = receive(&queue(&file).await.source(&SourceOptions::default()), 3).await;
     assert!(again.iter().all(|out| out.message.interrupted == 0), "taken for suspects");
     drop(source);
+}
+
+/// A copy goes on counting where the file was when it was made: what has been given a number since would
+/// share it with another message, and an inbox would take the one for the other.
+#[tokio::test]
+async fn a_backup_that_is_put_back_numbers_on_beyond_with_the_line_from_the_docs() {
+    const LINE: &str = "UPDATE sequence SET next = next + 1000000000";
+    assert!(include_str!("../../../docs/embedded.md").contains(LINE));
+    let directory = tempfile::tempdir().unwrap();
+    let [file, copy] = ["q.db", "copy.db"].map(|name| directory.path().join(name));
+    let original = queue(&file).await;
+    publish(&original, &[Outgoing::new("a")]).await;
+    let saved = Connection::open(&file).unwrap();
+    saved.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    let since = publish(&original, &[Outgoing::new("b"), Outgoing::new("c")]).await;
+
+    let backup = Connection::open(&copy).unwrap();
+    backup.execute(LINE, ()).unwrap();
+    drop(backup);
+    let restored = queue(&copy).await;
+    let new = publish(&restored, &[Outgoing::new("d"), Outgoing::new("e")]).await;
+    assert!(new.iter().all(|id| !since.contains(id)), "{new:?} after {since:?}");
+    let out = receive(&restored.source(&SourceOptions::default()), 9).await;
+    assert_eq!(
+        out.iter().map(|out| &out.message.payload[..]).collect::<Vec<_>>(),
+        [b"a", b"d", b"e"]
+    );
 }

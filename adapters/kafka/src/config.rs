@@ -67,8 +67,8 @@ fn common(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
     };
     config.set("security.protocol", protocol);
     if let Some(Tls { ca, certificate, key }) = &security.tls {
-        if ca.is_none() && !is_told_whom_to_trust(|name| std::env::var_os(name).is_some()) {
-            config.set("ssl.ca.location", "probe");
+        if let Some(place) = usual_authorities(|name| std::env::var_os(name).is_some()) {
+            config.set("ssl.ca.location", place);
         }
         file(&mut config, "tls.ca", "ssl.ca.location", ca.as_deref())?;
         file(&mut config, "tls.certificate", "ssl.certificate.location", certificate.as_deref())?;
@@ -81,11 +81,12 @@ fn common(options: &KafkaOptions) -> Result<ClientConfig, KafkaError> {
     Ok(config)
 }
 
-/// Whether the environment names the authorities to trust, as OpenSSL has it. The OpenSSL that is
-/// linked in knows these names, but not where this system keeps its own: librdkafka looks for those if
-/// it is told to, and then at nothing else.
-fn is_told_whom_to_trust(is_set: impl Fn(&str) -> bool) -> bool {
-    is_set("SSL_CERT_FILE") || is_set("SSL_CERT_DIR")
+/// Where the authorities are that are trusted unless others are named; `None`: where OpenSSL looks by
+/// itself, as the environment says. The OpenSSL that is linked in does not know where this system keeps
+/// its own: librdkafka looks for those if it is told to, and then at nothing else.
+fn usual_authorities(is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let told = is_set("SSL_CERT_FILE") || is_set("SSL_CERT_DIR");
+    (!told).then_some("probe")
 }
 
 fn file(
@@ -245,9 +246,9 @@ mod tests {
     #[test]
     fn the_environment_says_whom_to_trust_or_the_system_does() {
         for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-            assert!(is_told_whom_to_trust(|asked| asked == name));
+            assert_eq!(usual_authorities(|asked| asked == name), None);
         }
-        assert!(!is_told_whom_to_trust(|_| false));
+        assert_eq!(usual_authorities(|_| false), Some("probe"));
         let mut options = KafkaOptions::new("localhost:1", "t");
         options.security.tls = Some(Tls { ca: Some("Cargo.toml".into()), ..Tls::default() });
         let of = |options: &KafkaOptions| {

@@ -64,15 +64,16 @@ impl Poller {
 mod tests {
     use super::*;
     use crate::{
-        KafkaOptions, Receipt,
-        producer::{Producer, Record},
-        records,
+        Create, KafkaOptions, KafkaQueue, Receipt,
+        producer::Producer,
         state::{Begun, Shared},
         topics::Topics,
     };
-    use forebay_contract::{Delivery, Scope, SourceEvent, Want};
-    use rdkafka::mocking::MockCluster;
-    use std::time::{Duration, Instant};
+    use forebay_contract::{Delivery, Outgoing, Scope, Sink, SourceEvent, Want};
+    use std::{
+        env,
+        time::{Duration, Instant, UNIX_EPOCH},
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -97,24 +98,30 @@ mod tests {
         out.iter().map(|out| out.receipt.offset).collect()
     }
 
+    /// A topic on the real broker, with these messages in its one partition.
+    async fn topic_with(messages: &[Outgoing]) -> KafkaOptions {
+        let broker = env::var("FOREBAY_TEST_KAFKA").unwrap_or("127.0.0.1:29092".into());
+        let fresh = UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        let mut options = KafkaOptions::new(broker, format!("test-rewind-{fresh}"));
+        options.create = Some(Create { partitions: 1, replication: 1 });
+        let opened = KafkaQueue::open(options.clone()).await;
+        let queue = opened.expect("a broker: `scripts/brokers up kafka` starts one");
+        for published in queue.publish(messages).await {
+            published.unwrap();
+        }
+        // So that this is the one topic that is read.
+        options.retry_steps.clear();
+        options
+    }
+
     /// By a seek that the ledger knows nothing of, as librdkafka makes it when a log was truncated.
     #[test]
     fn what_was_out_below_where_the_log_goes_back_to_is_read_again() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("orders", 1, 1).unwrap();
-        let mut options = KafkaOptions::new(cluster.bootstrap_servers(), "orders");
-        options.retry_steps.clear();
-        let (options, shared) = (Arc::new(options), Arc::new(Shared::default()));
-        let topics = Arc::new(Topics::new(&options));
+        let messages: Vec<_> = (0..10).map(|n| Outgoing::new(n.to_string())).collect();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let options = Arc::new(runtime.block_on(topic_with(&messages)));
+        let (topics, shared) = (Arc::new(Topics::new(&options)), Arc::new(Shared::default()));
         let producer = Arc::new(Producer::new(&options, None).unwrap());
-        for n in 0..10 {
-            let (payload, headers) = (n.to_string(), records::headers(None, None, &<_>::default()));
-            let payload = Some(payload.as_bytes());
-            let (topic, partition, key) = ("orders", Some(0), None);
-            let record = Record { topic, partition, key, payload, headers };
-            producer.send(record, Box::new(|_| ()));
-        }
-        producer.flush(10 * SECOND);
         let mut poller = Poller::new(&options, &topics, &shared, &producer).unwrap();
         let out = receive(&mut poller, 10);
         // Else its end would wait for somebody to let go of its partition.

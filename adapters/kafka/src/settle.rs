@@ -343,9 +343,8 @@ fn note_attempt(
 fn forget_attempts(source: &Inner, batch: &[Settlement<Receipt>], answers: &[Answer]) {
     let Some(topic) = &source.topics.attempts else { return };
     for (settlement, answer) in batch.iter().zip(answers) {
-        let over = matches!(settlement.verdict, Verdict::Ack | Verdict::Drop(_));
         let noted = !settlement.message.history.notes().is_empty();
-        if over
+        if settlement.verdict.only_removes()
             && noted
             && answer.is_ok()
             && let Some(place) = source.place(settlement.receipt)

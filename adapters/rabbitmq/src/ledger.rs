@@ -311,6 +311,16 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_that_is_here_may_be_behind_others_that_are_out() {
+        let mut ledger = out(2);
+        assert_eq!(ledger.oldest_here(), None);
+        (3..5).for_each(|tag| ledger.arrived(tag, tag));
+        assert_eq!(ledger.oldest_here(), Some(&3));
+        ledger.hand_out(3);
+        assert_eq!(ledger.oldest_here(), Some(&4));
+    }
+
+    #[test]
     fn a_receipt_counts_once_and_only_in_its_turn() {
         let mut ledger = out(1);
         assert_eq!(ledger.standing(1, 0), Standing::Out);

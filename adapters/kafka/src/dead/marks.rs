@@ -27,6 +27,7 @@ use std::{
     sync::PoisonError,
     time::{Duration, Instant},
 };
+use tokio::runtime::Handle;
 
 /// How often the marks are committed once more. Seldom: what another program marks in the moment between
 /// reading and committing them would be marked no longer, and those letters would be there again.
@@ -44,13 +45,11 @@ impl Graveyard {
     /// Asks for what the group has committed.
     pub(super) fn marks(&self, reader: &Reader) -> Result<Marks, KafkaError> {
         let (topic, timeout) = (&self.topics.dead, self.options.request_timeout);
-        let mut list = TopicPartitionList::new();
-        list.add_partition(topic, 0);
-        let committed = committed::read(&reader.consumer, list, timeout)?;
+        let committed = self.committed(reader)?;
         let ends = committed::ends(&reader.consumer, &[(topic.to_string(), 0)], timeout)?;
         let (low, end) = ends.first().copied().unwrap_or_default();
         let commit = committed
-            .first()
+            .as_ref()
             .and_then(|Committed { offset, metadata, .. }| Some(((*offset)?, metadata.as_deref())));
         let commit = match commit {
             Some((offset, _)) if offset > end => {
@@ -88,7 +87,10 @@ impl Graveyard {
             *kept = Some(Instant::now());
         }
         // Another program may have marked something since.
-        if !self.is_still(reader, offset, metadata) {
+        let is_still = self.committed(reader).ok().flatten().is_some_and(|now| {
+            now.offset == Some(offset) && now.metadata.as_deref() == Some(metadata)
+        });
+        if !is_still {
             return;
         }
         if let Err(fault) = self.send_commit(reader, offset, metadata) {
@@ -96,16 +98,12 @@ impl Graveyard {
         }
     }
 
-    /// Whether this is what the group has committed.
-    fn is_still(&self, reader: &Reader, offset: i64, metadata: &str) -> bool {
-        let mut list = TopicPartitionList::new();
+    /// What the group has committed.
+    fn committed(&self, reader: &Reader) -> Result<Option<Committed>, KafkaError> {
+        let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition(&self.topics.dead, 0);
-        let committed = committed::read(&reader.consumer, list, self.options.request_timeout);
-        committed.is_ok_and(|committed| {
-            committed.first().is_some_and(|now| {
-                now.offset == Some(offset) && now.metadata.as_deref() == Some(metadata)
-            })
-        })
+        let all = committed::read(&reader.consumer, list, self.options.request_timeout)?;
+        Ok(all.into_iter().next())
     }
 
     /// Commits what has been taken out.
@@ -160,10 +158,9 @@ impl Graveyard {
             config::admin(&self.options)?.create().map_err(fail)?;
         let timeout = Some(self.options.request_timeout);
         let asked = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
-            KafkaError::Broker { what: what.clone(), detail: error.to_string(), passing: false }
-        })?;
-        let answer = runtime.block_on(admin.delete_records(&list, &asked)).map_err(fail)?;
+        // The thread is one for what blocks.
+        let answer =
+            Handle::current().block_on(admin.delete_records(&list, &asked)).map_err(fail)?;
         answer.elements().iter().try_for_each(TopicPartitionListElem::error).map_err(fail)
     }
 }

@@ -79,7 +79,8 @@ impl Inbox {
             && let Ok(rows) = worked
         {
             // BEGIN alone was called off, so the statement was a transaction of its own, without a mark.
-            // This makes up for that; a crash in between is the one case in which it is done again.
+            // This makes up for that. It is done again only if the mark was there already, or if a
+            // crash comes in between.
             let late = client.execute_typed(&self.0.late_mark, &mark);
             transaction.counted(late).await.map_err(sqlstate::failure)?;
             self.0.counters.done.fetch_add(1, Ordering::Relaxed);

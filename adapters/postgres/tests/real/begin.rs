@@ -4,7 +4,7 @@
 use crate::support::{Place, inbox, is_transient, server, server_address};
 use forebay::MessageId;
 use forebay_postgres::{
-    BatchSink, Method, Outcome, PgPool, Table, TableOptions, Transaction, types::Type,
+    BatchSink, Inbox, Method, Outcome, PgPool, Table, TableOptions, Transaction, types::Type,
 };
 use std::{
     net::SocketAddr,
@@ -81,10 +81,16 @@ async fn place() -> Place {
     place
 }
 
-#[tokio::test]
-async fn a_mark_is_not_made_without_its_transaction() {
+/// A place, and an inbox there on a way that may be spoilt.
+async fn spoilt() -> (Place, Spoiler, Inbox) {
     let (place, spoiler) = (place().await, Spoiler::new().await);
     let inbox = inbox(&spoiler.pool(&place).await).await;
+    (place, spoiler, inbox)
+}
+
+#[tokio::test]
+async fn a_mark_is_not_made_without_its_transaction() {
+    let (place, spoiler, inbox) = spoilt().await;
     let (id, sql) =
         (MessageId::from("a"), format!("INSERT INTO {} VALUES ('a')", place.table("log")));
     let work =
@@ -98,8 +104,7 @@ async fn a_mark_is_not_made_without_its_transaction() {
 
 #[tokio::test]
 async fn a_statement_that_ran_without_its_transaction_is_marked_all_the_same() {
-    let (place, spoiler) = (place().await, Spoiler::new().await);
-    let inbox = inbox(&spoiler.pool(&place).await).await;
+    let (place, spoiler, inbox) = spoilt().await;
     let (id, sql) =
         (MessageId::from("a"), format!("INSERT INTO {} VALUES ($1)", place.table("log")));
     let work = async || inbox.execute_as(&id, &sql, &[(&"a", Type::TEXT)]).await.unwrap();
