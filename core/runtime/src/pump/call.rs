@@ -10,7 +10,11 @@
 //! they took on average, and a handler's deadline counts from the look before it. It is early then,
 //! by a tenth of a millisecond, or by what the first hog in a long time took; it is never late.
 
-use super::{Ended, Finished, Follower, Held, Pump, Running, Unit};
+use super::{
+    Ended, Finished, Follower, Held, Pump, Running, Unit,
+    account::Account,
+    hogs::{self, Hogs},
+};
 use crate::{
     Cancellation, Invoke, clock,
     invoke::{Called, poll_caught},
@@ -49,17 +53,30 @@ pub(super) struct Round {
     polls: u32,
     /// Those of them that ended well, of which the gate has not heard.
     done: u32,
+    /// This thread's, where a long poll would count.
+    account: Option<Account>,
 }
 
 impl Round {
-    pub(super) fn new(generation: u64) -> Self {
+    pub(super) fn new(generation: u64, hogs: &Hogs) -> Self {
+        let account = hogs.counts().then(Account::open);
         let at = Instant::now();
-        Self { generation, at, end: at + ROUND, polls: 0, done: 0 }
+        Self { generation, at, end: at + ROUND, polls: 0, done: 0, account }
     }
 
     /// Whether there is time for more.
     pub(super) fn goes_on(&self) -> bool {
         self.at < self.end
+    }
+
+    /// How much of the time that polls took until `now` is their handlers' doing.
+    fn own(&mut self, polls: u32, took: Duration, now: Instant) -> Duration {
+        if !hogs::is_long(polls, took) {
+            return took;
+        }
+        // A new account, or the same time would be taken off the next long poll, too.
+        let account = self.account.as_mut().map(|account| mem::replace(account, Account::open()));
+        account.map_or(took, |account| account.own(took, now))
     }
 }
 
@@ -207,7 +224,7 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         };
         let now = Instant::now();
         let took = now - mem::replace(&mut round.at, now);
-        self.hogs.polled(polls.get(), took, now);
+        self.hogs.polled(polls.get(), round.own(polls.get(), took, now), now);
         let each = took / polls.get();
         let calls = mem::take(&mut round.done);
         if calls > 0 {
@@ -298,9 +315,11 @@ async fn supervise(
             if std::mem::replace(&mut polled, true) {
                 return poll(cx);
             }
-            let begun = Instant::now();
+            let (account, begun) = (Account::open(), Instant::now());
             let called = poll(cx);
-            first = Some(begun.elapsed());
+            let now = Instant::now();
+            let took = now - begun;
+            first = Some(if hogs::is_long(1, took) { account.own(took, now) } else { took });
             called
         }) => called,
         limit = overdue(timeout) => Called::Together(Outcome::TimedOut(limit)),

@@ -4,12 +4,11 @@
 //! happens, handlers start as tasks for a while, and the pump leaves the threads that run them
 //! (`aside.rs`).
 //!
-//! How long a while is a matter of evidence. A single long poll is most likely the operating system's
-//! doing: the thread lost the processor for some milliseconds. It costs nothing. One that follows
-//! soon after is a strike, and the rest is four times its length; each further strike makes that four
-//! times as long, up to 1024 times. First polls in tasks are evidence, too, and hold up nobody: so a
-//! steady hog is polled inline twice, and then about never. A busy machine does not look like one,
-//! since thousands of short polls lie between two that it has disturbed.
+//! How long a while is a matter of evidence. A single long poll costs nothing. One that follows soon
+//! after is a strike, and the rest is four times its length; each further strike makes that four times
+//! as long, up to 1024 times. First polls in tasks are evidence, too, and hold up nobody: so a steady
+//! hog is polled inline twice, and then about never. A busy machine, which takes the processor away
+//! for some milliseconds now and then, does not look like one: that time is no evidence (`account.rs`).
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -49,20 +48,28 @@ impl Hogs {
         now >= self.inline_from
     }
 
+    /// Whether a long poll would count now: so that the time the system takes away is to be known.
+    /// Not while all goes briskly, as to know it costs as much as ten brisk polls.
+    #[inline]
+    pub(super) fn counts(&self) -> bool {
+        self.short < CALM || self.brisk < BRISK
+    }
+
     /// How many polls may go by between two looks at the clock.
     #[inline]
     pub(super) fn stride(&self) -> u32 {
         if self.brisk < BRISK { 1 } else { STRIDE }
     }
 
-    /// Handlers were polled inline, and took so long together. Of several, a long one is known by
-    /// being longer than all could be together; where that is not sure, each is looked at again.
+    /// Handlers were polled inline, and took so long together, without what the system took away. Of
+    /// several, a long one is known by being longer than all could be together; where that is not sure,
+    /// each is looked at again.
     pub(super) fn polled(&mut self, polls: u32, took: Duration, now: Instant) {
         self.brisk = match took * STRIDE <= LONG * polls {
             true => self.brisk.saturating_add(polls),
             false => 0,
         };
-        if took <= LONG * polls {
+        if !is_long(polls, took) {
             self.short = self.short.saturating_add(polls);
             return;
         }
@@ -76,6 +83,12 @@ impl Hogs {
             self.strikes = 0;
         }
     }
+}
+
+/// Whether there may have been a hog among so many polls that took so long together.
+#[inline]
+pub(super) fn is_long(polls: u32, took: Duration) -> bool {
+    took > LONG * polls
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! its own, where the runtime's threads share the load; and one that hogs the processor is noticed,
 //! after which handlers start as tasks at once (see [`call`]).
 
+mod account;
 pub(crate) mod aside;
 mod call;
 mod caution;

@@ -27,13 +27,13 @@ impl<S: Source, I: Invoke> Pump<S, I> {
     }
 
     fn start_singles(&mut self, now: Moment) -> bool {
-        let mut round = Round::new(0);
+        let mut round = Round::new(0, &self.hogs);
         self.call_singles(&mut round, now);
         !self.refused && self.lanes.ready_len() > 0
     }
 
     fn start_batches(&mut self, now: Moment) -> bool {
-        let mut round = Round::new(0);
+        let mut round = Round::new(0, &self.hogs);
         while round.goes_on() {
             let Some((unit, generation)) = self.next_batch(now) else { return false };
             round.generation = generation;
@@ -105,7 +105,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         if granted > 0
             && let Some(suspect) = self.caution.launch()
         {
-            self.call_batch(smallvec![suspect], &mut Round::new(generation));
+            let mut round = Round::new(generation, &self.hogs);
+            self.call_batch(smallvec![suspect], &mut round);
         }
     }
 
