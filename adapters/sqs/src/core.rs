@@ -103,7 +103,7 @@ impl Core {
         let key =
             group.as_deref().and_then(key_of).map(|key| Bytes::copy_from_slice(key.as_bytes()));
         let enqueued_at = system(MessageSystemAttributeName::SentTimestamp).and_then(time);
-        let id = || MessageId::from(&*message_id);
+        let id = || MessageId::from(Arc::clone(&message_id));
         let mut read = carried.into_message(id, key, decoded.payload, headers, enqueued_at);
         read.attempt = read.attempt.saturating_add(note.attempts(receives));
         read.deliveries = Some(receives);

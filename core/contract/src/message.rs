@@ -24,6 +24,11 @@ enum Repr {
 }
 
 impl MessageId {
+    /// The number that a text is, if it is written as one would be.
+    fn number(text: &str) -> Option<u64> {
+        text.parse().ok().filter(|number: &u64| number.to_string() == text)
+    }
+
     /// The identity as a number, where it is one.
     #[must_use]
     pub fn as_number(&self) -> Option<u64> {
@@ -44,9 +49,19 @@ impl From<u64> for MessageId {
 /// written into a header and read back: `"17"` and `17` are the same message.
 impl From<&str> for MessageId {
     fn from(text: &str) -> Self {
-        match text.parse::<u64>() {
-            Ok(number) if number.to_string() == text => Self(Repr::Number(number)),
-            _ => Self(Repr::Text(text.into())),
+        match Self::number(text) {
+            Some(number) => Self(Repr::Number(number)),
+            None => Self(Repr::Text(text.into())),
+        }
+    }
+}
+
+/// As from the text, without a copy of it.
+impl From<Arc<str>> for MessageId {
+    fn from(text: Arc<str>) -> Self {
+        match Self::number(&text) {
+            Some(number) => Self(Repr::Number(number)),
+            None => Self(Repr::Text(text)),
         }
     }
 }
