@@ -3,19 +3,19 @@
 //! `cargo run --release -p forebay-bench --bin keys`
 //!
 //! The same messages are handled with a key whose every message takes long, and without; what counts
-//! is how long the messages of all *other* keys take, first to last.
+//! is how long the messages of all *other* keys take, first to last. Keys come in no order: in turn,
+//! everything would lie in memory one behind the other, which the first message that stays disturbs.
 
 use bytes::Bytes;
 use clap::Parser;
-use forebay::{Failure, Handler, Job, Message, OrderSupport, Raw, Worker, policy::Concurrency};
+use forebay::{Failure, Handler, Job, Raw, Worker, policy::Concurrency};
 use forebay_bench::{
     flavor::Flavor,
-    loops::{AT_ONCE, KEYS, PAYLOAD},
+    loops::{AT_ONCE, KEYS, replay, shuffled},
     median::median,
     progress,
     table::Table,
 };
-use forebay_memory::{MemoryOptions, MemoryQueue};
 use std::{
     error::Error,
     sync::{
@@ -94,15 +94,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Nanoseconds for each message of the other keys.
 async fn others(messages: u64, slow: Duration) -> f64 {
-    let order = OrderSupport::KeyInLanes;
-    let queue = MemoryQueue::with(MemoryOptions::default().order(order).without_notes());
     let keys = (1..KEYS).map(|key| Bytes::from(key.to_string()));
-    let template = |key| {
-        let mut message = Message::new(0, PAYLOAD);
-        message.key = Some(key);
-        message
-    };
-    queue.replay(keys.chain([Bytes::from_static(SLOW)]).map(template).collect(), messages);
+    let queue = replay(messages, shuffled(keys.chain([Bytes::from_static(SLOW)]).collect()));
 
     let others = messages - messages / KEYS;
     let done = Arc::new(Notify::new());

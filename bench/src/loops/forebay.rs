@@ -43,14 +43,38 @@ pub(super) fn unordered(messages: u64) -> MemoryQueue {
 
 /// A queue of messages whose keys come in turn.
 pub(super) fn by_key(messages: u64, keys: u64) -> MemoryQueue {
+    replay(messages, (0..keys).map(|key| key.to_string().into()).collect())
+}
+
+/// The same with the keys in no order.
+pub(super) fn by_shuffled_key(messages: u64, keys: u64) -> MemoryQueue {
+    replay(messages, shuffled((0..keys).map(|key| key.to_string().into()).collect()))
+}
+
+/// All keys some times over, each time in another order: the same in every run.
+pub fn shuffled(mut keys: Vec<Bytes>) -> Vec<Bytes> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut all = Vec::with_capacity(SHUFFLES * keys.len());
+    for _ in 0..SHUFFLES {
+        random.shuffle(&mut keys);
+        all.extend_from_slice(&keys);
+    }
+    all
+}
+
+/// How many orders there are until they begin anew.
+const SHUFFLES: usize = 4;
+
+/// A queue of messages with these keys, and again from the first on after the last.
+pub fn replay(messages: u64, keys: Vec<Bytes>) -> MemoryQueue {
     let order = OrderSupport::KeyInLanes;
     let queue = MemoryQueue::with(MemoryOptions::default().order(order).without_notes());
-    let template = |key: u64| {
+    let template = |key| {
         let mut message = Message::new(0, PAYLOAD);
-        message.key = Some(key.to_string().into());
+        message.key = Some(key);
         message
     };
-    queue.replay((0..keys).map(template).collect(), messages);
+    queue.replay(keys.into_iter().map(template).collect(), messages);
     queue
 }
 
@@ -89,8 +113,7 @@ pub(super) async fn run_unordered(messages: u64) -> Cost {
 }
 
 /// The window holds a message of each key at least, so that all keys are live.
-pub(super) async fn run_by_key(messages: u64, keys: u64) -> Cost {
-    let queue = by_key(messages, keys);
+pub(super) async fn run_by_key(messages: u64, keys: u64, queue: MemoryQueue) -> Cost {
     let (handler, done) = no_op(messages);
     let builder = Worker::builder(queue.source()).decode(Raw).handler(handler);
     let window = usize::try_from(keys).unwrap_or(usize::MAX).max(4 * AT_ONCE);

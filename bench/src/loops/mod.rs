@@ -8,7 +8,7 @@ mod bare;
 mod forebay;
 mod memory;
 
-pub use self::forebay::until_settled;
+pub use self::forebay::{replay, shuffled, until_settled};
 
 use crate::{allocations, cost::Cost, flavor::Flavor};
 use bytes::Bytes;
@@ -34,12 +34,16 @@ pub enum Loop {
     Queue,
     /// As `Queue`, from a queue that orders by key, with a message of each of [`KEYS`] out.
     QueueByKey,
+    /// The same with the keys in no order.
+    QueueByShuffledKey,
     /// Forebay with everything on, raw bytes, without order.
     Forebay,
     /// Forebay with everything on, raw bytes, in order by key, with 16 keys.
     ForebayFewKeys,
     /// Forebay with everything on, raw bytes, in order by key, with all of [`KEYS`] live.
     ForebayByKey,
+    /// The same with the keys in no order: lanes are not found one behind the other in memory.
+    ForebayByShuffledKey,
     /// No messages, but one read from memory in place of each: by how much what lies beyond the
     /// caches waits for the machine.
     MemoryRead,
@@ -47,15 +51,17 @@ pub enum Loop {
 
 impl Loop {
     /// All that handle messages, in the order of the tables.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::SpawnSemaphore,
         Self::InlineUnordered,
         Self::InlineSpawn,
         Self::Queue,
         Self::QueueByKey,
+        Self::QueueByShuffledKey,
         Self::Forebay,
         Self::ForebayFewKeys,
         Self::ForebayByKey,
+        Self::ForebayByShuffledKey,
     ];
 
     /// Handles this many messages, and returns when all are done: acknowledged, where there is
@@ -72,9 +78,20 @@ impl Loop {
             Self::QueueByKey => {
                 forebay::queue_alone(messages, forebay::by_key(messages, KEYS), KEYS as usize).await
             }
+            Self::QueueByShuffledKey => {
+                let queue = forebay::by_shuffled_key(messages, KEYS);
+                forebay::queue_alone(messages, queue, KEYS as usize).await
+            }
             Self::Forebay => forebay::run_unordered(messages).await,
-            Self::ForebayFewKeys => forebay::run_by_key(messages, 16).await,
-            Self::ForebayByKey => forebay::run_by_key(messages, KEYS).await,
+            Self::ForebayFewKeys => {
+                forebay::run_by_key(messages, 16, forebay::by_key(messages, 16)).await
+            }
+            Self::ForebayByKey => {
+                forebay::run_by_key(messages, KEYS, forebay::by_key(messages, KEYS)).await
+            }
+            Self::ForebayByShuffledKey => {
+                forebay::run_by_key(messages, KEYS, forebay::by_shuffled_key(messages, KEYS)).await
+            }
             Self::MemoryRead => memory::reads(messages),
         }
     }
@@ -105,9 +122,11 @@ impl fmt::Display for Loop {
             Self::InlineSpawn => "inline, then spawn",
             Self::Queue => "the queue in memory alone",
             Self::QueueByKey => "the queue in memory alone, by key",
+            Self::QueueByShuffledKey => "the queue in memory alone, by key, shuffled",
             Self::Forebay => "Forebay",
             Self::ForebayFewKeys => "Forebay, by key, 16 keys",
             Self::ForebayByKey => "Forebay, by key, 100,000 keys",
+            Self::ForebayByShuffledKey => "Forebay, by key, 100,000 keys, shuffled",
             Self::MemoryRead => "one read from memory",
         })
     }
