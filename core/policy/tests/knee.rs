@@ -163,6 +163,22 @@ fn gradient_is_at_most_one_call_off_a_small_pool() {
     }
 }
 
+/// With two servers each step is a half or more. It stays at two, though with one call fewer there is room.
+#[test]
+fn gradient_stays_at_a_knee_of_two_calls() {
+    for seed in 1..=6 {
+        let service = Service::Pool { servers: 2, seconds: 0.001_3 };
+        let mut curve = Curve::of("two servers", service, 0.4, 50.0);
+        (curve.scenario.seed, curve.scenario.wander, curve.from) = (seed, 0.05, 15.0);
+        let (best, came) = (curve.best_fixed(), curve.run(gradient()));
+        let (throughput, p99) = (came.throughput / best.throughput, came.p99 / best.p99);
+        println!("two servers, seed {seed}: {:.1}, {throughput:.2}, {p99:.2}", came.limit);
+        assert_eq!(best.limit, 2.0, "seed {seed}");
+        assert!((1.8..=2.3).contains(&came.limit), "seed {seed}: {}", came.limit);
+        assert!(throughput > 0.9 && p99 < 1.1, "seed {seed}: {throughput:.2}, {p99:.2}");
+    }
+}
+
 /// What a system does by itself is taken for no queue, and its absence for no room: as a small database
 /// whose calls, all together, take a tenth more or less for a fraction of a second. By Gunther's law with a
 /// contention of a quarter, power is greatest at three.

@@ -50,6 +50,12 @@
 //! - *In between*: until the next measurement the limit may grow to a little more where there is room, and
 //!   not at all where there is none; twice as far where the error is too large to say.
 //!
+//! Of few calls, where one is more than a fifth, what was clearly one too many stays out of reach for a
+//! minute, whatever is measured below it: else the limit would go there again after each measurement, as
+//! with one call fewer there is room, and with two fewer more. A system that becomes faster ends that.
+//! And of two numbers of calls that are about as good it is the lesser: the slowest calls become slower
+//! by more than the mean does.
+//!
 //! While latency is far above what is usual, a measurement is put off by a second, and one in which it
 //! rises is thrown away: the limit is to fall before trouble is taken for the usual.
 //!
@@ -105,6 +111,11 @@ const FALLEN: f64 = 0.75;
 const MEASURED: f64 = 0.8;
 /// By what the limit may grow until the next measurement, where this one left room.
 const ROOM: f64 = 1.25;
+/// Up to so many calls one of them is more than a fifth. For how long one too many stays out of reach, and
+/// when it is measured again meanwhile where there is room, if not for a whole call: all is known.
+const FEW: f64 = 5.0;
+const OUT_OF_REACH: Duration = Duration::from_secs(60);
+const SELDOM: Pause = Pause { trips: 40.0, least: Duration::from_secs(10) };
 /// Up to here it grows in any case: one call cannot be lowered, and so not be measured.
 const FREE: f64 = 2.5;
 /// Below this gradient it is no chance that the limit falls.
@@ -142,6 +153,16 @@ pub(super) struct Gradient2 {
     measured_at: f64,
     /// Up to where it may grow until it is measured again.
     cap: f64,
+    ceiling: Option<Ceiling>,
+}
+
+/// One call more than this was clearly too many.
+#[derive(Clone, Copy, Debug)]
+struct Ceiling {
+    calls: f64,
+    /// The latency with so many, in seconds.
+    latency: f64,
+    until: Moment,
 }
 
 /// How long something waits: so many round trips, but at least so long.
@@ -188,6 +209,7 @@ impl Gradient2 {
             measured: false,
             measured_at: 0.0,
             cap: f64::from(initial) * FAST,
+            ceiling: None,
         })
     }
 
@@ -255,7 +277,7 @@ impl Gradient2 {
         let smoothing = 1.0 - (1.0 - self.smoothing).powf(windows);
         let step = before + smoothing * (target - before);
         let fast = if gradient < 1.0 { 0.0 } else { (before * FAST).min(self.trouble.fast_until) };
-        let cap = self.cap.max(before).max(FREE);
+        let cap = self.cap.max(FREE).min(self.reach(now)).max(before);
         self.limit = self.bounds.clamp(step.max(fast).min(cap));
         if self.limit < before {
             if gradient < FAR && !least {
@@ -265,6 +287,15 @@ impl Gradient2 {
         }
         self.trouble.growing();
         Some(LimitCause::Growth)
+    }
+
+    /// Up to how many calls the limit may go at all.
+    fn reach(&mut self, now: Moment) -> f64 {
+        let ends = |ceiling: &Ceiling| now >= ceiling.until || self.short * UP < ceiling.latency;
+        if self.ceiling.as_ref().is_some_and(ends) {
+            self.ceiling = None;
+        }
+        self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.calls)
     }
 
     fn average(&mut self, latency: f64, now: Moment) {
@@ -334,17 +365,19 @@ impl Gradient2 {
 
     fn measured(&mut self, now: Moment) -> Option<LimitCause> {
         let Phase::Measuring(measurement) = self.phase else { return None };
-        let pause = measurement.measured().map_or(USUALLY, |measured| self.learn(measured));
+        let pause = measurement.measured().map_or(USUALLY, |measured| self.learn(measured, now));
         self.follow_on(pause, now);
         Some(LimitCause::Measuring)
     }
 
     /// Moves the limit, and how far it may grow, by what was measured. Returns when it is to be measured
     /// again.
-    fn learn(&mut self, measured: Measured) -> Pause {
+    fn learn(&mut self, measured: Measured, now: Moment) -> Pause {
         let tolerance = self.tolerated();
         let Some(verdict) = measured.verdict(tolerance) else { return PUT_OFF };
-        let Measured { low, error, .. } = measured;
+        let Measured { low, error, paired, .. } = measured;
+        let few = paired && self.limit < FEW;
+        let verdict = if few && verdict == Verdict::Right { Verdict::TooHigh } else { verdict };
         let usual = low * tolerance / self.tolerance;
         let near = (self.long / 2.0..=self.long * 2.0).contains(&usual);
         let believed = BELIEVED / (1.0 + (error / BELIEVED_HALF).powi(2));
@@ -355,13 +388,18 @@ impl Gradient2 {
         self.cap = match verdict {
             Verdict::TooHigh => {
                 self.limit = f64::from(self.lowered());
+                if near && few {
+                    let (calls, until) = (self.limit, now + OUT_OF_REACH);
+                    self.ceiling = Some(Ceiling { calls, latency: low, until });
+                }
                 self.limit
             }
             Verdict::Right => whole,
             Verdict::Room => whole * ROOM + 1.0,
             Verdict::Vague => whole * FAST + 1.0,
             Verdict::FarTooLow => {
-                self.limit = self.bounds.clamp(whole / MEASURED);
+                let reach = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.calls).max(whole);
+                self.limit = self.bounds.clamp((whole / MEASURED).min(reach));
                 whole * FAST + 1.0
             }
         };
@@ -369,7 +407,11 @@ impl Gradient2 {
             // What was fine before a trouble is not gone back to from here.
             self.trouble.too_much(self.limit);
         }
-        if self.limit == whole { USUALLY } else { SOON }
+        match verdict {
+            _ if self.limit != whole => SOON,
+            Verdict::Room | Verdict::FarTooLow if self.ceiling.is_some() => SELDOM,
+            _ => USUALLY,
+        }
     }
 
     /// Leaves a measurement, and sets the time for the next.
@@ -408,6 +450,7 @@ impl Gradient2 {
     pub(super) fn set_limit(&mut self, limit: u32) {
         self.limit = self.bounds.clamp(f64::from(limit));
         self.cap = self.limit * FAST;
+        self.ceiling = None;
         self.window.clear();
     }
 

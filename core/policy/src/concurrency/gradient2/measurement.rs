@@ -76,6 +76,8 @@ pub(super) struct Measured {
     pub(super) slower: f64,
     /// The standard error of that factor, as a share of it.
     pub(super) error: f64,
+    /// Whether several pairs of slots say so.
+    pub(super) paired: bool,
 }
 
 /// What it says of the whole limit.
@@ -238,7 +240,8 @@ impl Measurement {
         }
         let low = self.low.mean();
         let high = if self.high.count == 0 { self.before } else { self.high.mean() };
-        Some(Measured { low, slower: high / low, error: self.error() })
+        let paired = self.pairs.count >= ENOUGH_PAIRS;
+        Some(Measured { low, slower: high / low, error: self.error(), paired })
     }
 
     /// By the calls, or by the pairs: what calls have in common shows only there.
@@ -264,7 +267,7 @@ mod tests {
             (1.00, 0.01, Some(Verdict::FarTooLow)),
             (0.50, 0.10, None),
         ] {
-            let measured = Measured { low: 0.01, slower, error };
+            let measured = Measured { low: 0.01, slower, error, paired: true };
             assert_eq!(measured.verdict(1.125), verdict, "{measured:?}");
         }
     }
