@@ -168,7 +168,7 @@ fn gradient_is_at_most_one_call_off_a_small_pool() {
 fn gradient_stays_at_a_knee_of_two_calls() {
     for seed in 1..=6 {
         let service = Service::Pool { servers: 2, seconds: 0.001_3 };
-        let mut curve = Curve::of("two servers", service, 0.4, 50.0);
+        let mut curve = Curve::of("two servers", service, 0.4, 200.0);
         (curve.scenario.seed, curve.scenario.wander, curve.from) = (seed, 0.05, 15.0);
         let (best, came) = (curve.best_fixed(), curve.run(gradient()));
         let (throughput, p99) = (came.throughput / best.throughput, came.p99 / best.p99);

@@ -289,13 +289,18 @@ impl Gradient2 {
         Some(LimitCause::Growth)
     }
 
-    /// Up to how many calls the limit may go at all.
+    /// Up to how many calls the limit may go at all. Where it may go beyond what was too many once, it is
+    /// measured there soon.
     fn reach(&mut self, now: Moment) -> f64 {
-        let ends = |ceiling: &Ceiling| now >= ceiling.until || self.short * UP < ceiling.latency;
-        if self.ceiling.as_ref().is_some_and(ends) {
-            self.ceiling = None;
+        let Some(ceiling) = self.ceiling else { return f64::INFINITY };
+        if now < ceiling.until && self.short * UP >= ceiling.latency {
+            return ceiling.calls;
         }
-        self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.calls)
+        self.ceiling = None;
+        if let Phase::Following { measure_at, .. } = &mut self.phase {
+            *measure_at = (*measure_at).min(now + USUALLY.of(self.long));
+        }
+        f64::INFINITY
     }
 
     fn average(&mut self, latency: f64, now: Moment) {
