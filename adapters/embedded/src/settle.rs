@@ -180,7 +180,7 @@ fn bury(
             reason.as_str(),
             error,
             to_json(history),
-            tx.now,
+            time::just_now(),
         ),
     )?;
     tx.count(receipt.queue).dead += 1;

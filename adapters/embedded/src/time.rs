@@ -7,6 +7,12 @@ pub(crate) fn now() -> i64 {
     of(SystemTime::now())
 }
 
+/// When something has happened that is just done: rounded down, as it lies before every moment after it.
+pub(crate) fn just_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 pub(crate) fn of(at: SystemTime) -> i64 {
     millis(at.duration_since(UNIX_EPOCH).unwrap_or_default())
 }

@@ -5,12 +5,13 @@
 mod support;
 
 use forebay_contract::{
-    FOREBAY_ID, MessageId, Outgoing, PublishError, Sink, Source, Verdict, Want,
+    DeadFilter, DeadLetters, DeadReason, FOREBAY_ID, MessageId, Outgoing, PublishError, Sink,
+    Source, Verdict, Want,
 };
 use forebay_embedded::{QueueError, SourceOptions, Store};
 use rusqlite::Connection;
-use std::time::Duration;
-use support::{nothing_comes, publish, queue, receive, receive_and_give_up, settle};
+use std::time::{Duration, SystemTime};
+use support::{note, nothing_comes, publish, queue, receive, receive_and_give_up, settle};
 
 #[tokio::test]
 async fn queues_of_one_file_are_apart_and_listed_by_name() {
@@ -51,6 +52,22 @@ async fn no_two_files_number_their_messages_alike() {
             assert!(id.as_number().unwrap() < 1 << 53);
             assert!(seen.insert(id.clone()), "{id} comes again");
         }
+    }
+}
+
+/// What has just died has died before now, also within the same millisecond.
+#[tokio::test]
+async fn what_has_just_died_is_among_what_died_before_now() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = queue(&directory.path().join("q.db")).await;
+    let source = queue.source(&SourceOptions::default());
+    let verdict = Verdict::DeadLetter { reason: DeadReason::Permanent, note: note("no") };
+    for died in 1..=100 {
+        publish(&queue, &[Outgoing::new("x")]).await;
+        let out = receive(&source, 1).await;
+        settle(&source, &out, verdict.clone()).await;
+        let before = DeadFilter { died_before: Some(SystemTime::now()), ..DeadFilter::default() };
+        assert_eq!(queue.list(&before, None, 1000).await.unwrap().len(), died);
     }
 }
 
