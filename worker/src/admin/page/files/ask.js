@@ -4,7 +4,10 @@ import { $, el, say } from "./dom.js";
 
 let resolve = null;
 const box = $("ask");
-box.addEventListener("close", () => resolve?.(null));
+box.addEventListener("close", () => {
+  // It comes late: the next question may be open by then.
+  if (!box.open) resolve?.();
+});
 box.addEventListener("cancel", (event) => {
   // Escape while it is being done asks to stop, and leaves the result to be seen.
   if (box.dataset.busy) {
@@ -21,6 +24,7 @@ box.addEventListener("cancel", (event) => {
  * `option`: `{ label, checked, changed(checked) }` for a choice that changes the text.
  */
 export function ask({ title, prepare, danger = false, option, run }) {
+  resolve?.();
   const text = el("p", { id: "ask-text" });
   const error = el("p", { class: "wrong", role: "alert" });
   const progress = el("p", { class: "progress", role: "status" });

@@ -9,6 +9,8 @@ import { bytesOf, hexOf, jsonOf, textOf } from "./payload.js";
 const box = $("letter");
 let current = null;
 box.addEventListener("close", () => {
+  // It comes late: the next letter may be open by then.
+  if (box.open) return;
   box.replaceChildren();
   current?.closed();
 });
