@@ -37,35 +37,16 @@
 //! calls slow each other down, it is well below the most that goes through. The default is a little
 //! above that root: a sharp knee is missed by an eighth at most.
 //!
-//! # What a measurement does
+//! # Between measurements
 //!
-//! It holds latency at the lowered limit against that at the whole one, in pairs
-//! ([`measurement`]), so that what the system does by itself meanwhile falls into both.
-//! Few calls can be lowered by whole ones only, by more than a fifth: what is tolerated is scaled to that.
-//!
-//! - *Clearly too high*: latency falls by more than is tolerated, beyond the error. The limit stays down,
-//!   and is measured again soon.
-//! - *Far too low*: it does not even fall by half of that. The limit grows by a step, and is measured again
-//!   soon.
-//! - *In between*: until the next measurement the limit may grow to a little more where there is room, and
-//!   not at all where there is none; twice as far where the error is too large to say.
-//!
-//! Of few calls, where one is more than a fifth, what was clearly one too many stays out of reach for a
-//! minute, whatever is measured below it: else the limit would go there again after each measurement, as
-//! with one call fewer there is room, and with two fewer more. A system that becomes faster ends that.
-//! And of two numbers of calls that are about as good it is the lesser: the slowest calls become slower
-//! by more than the mean does.
-//!
-//! While latency is far above what is usual, a measurement is put off by a second, and one in which it
-//! rises is thrown away: the limit is to fall before trouble is taken for the usual.
+//! What a measurement teaches is told where it is done ([`learning`]).
 //!
 //! At its least the limit cannot be lowered, and need not be: there is no queue, so `long` follows what is
 //! seen. If that is far above what was usual, the system has become slower, and the fall was in vain: the
 //! limit grows back as fast as after trouble, up to half of what it was when it was measured last. What
 //! proves too much on the way is not gone to so fast again.
 //!
-//! Between measurements `long` only falls: slowly on average, faster when it is more than twice what is
-//! seen. Before the first, which is due after half a second but not before the limit is in full use, it
+//! Else `long` only falls: slowly on average, faster when it is more than twice what is seen. Before the first, which is due after half a second but not before the limit is in full use, it
 //! is the mean of all that has been seen: an average over the last few windows would have taken trouble
 //! for the usual before the limit has fallen. `short` is an average too, over a few windows, so that not
 //! all noise becomes decreases.
@@ -81,6 +62,8 @@
 //! Losses, backpressure and hangs lower the limit as in AIMD. Failures bring no latency: a system that
 //! refuses quickly is not a fast one.
 
+mod ceiling;
+mod learning;
 mod measurement;
 mod settings;
 
@@ -89,7 +72,8 @@ use super::{
     sample::{Gathered, Trouble, Window},
 };
 use crate::{Moment, PolicyError, Signal};
-use measurement::{Measured, Measurement, Verdict};
+use ceiling::Ceiling;
+use measurement::Measurement;
 pub use settings::Gradient2Settings;
 use std::time::Duration;
 
@@ -98,32 +82,18 @@ const LOSS: f64 = 0.75;
 const HANG: f64 = 0.5;
 /// By what the limit grows where it is known to have been fine.
 const FAST: f64 = 2.0;
-/// When it is measured: usually; for the first time; again where it showed which way to go; and after it
-/// was put off, once, while latency is up by a factor: first the limit falls.
+/// When it is measured: usually; for the first time; and after it was put off, once, while latency is up by
+/// a factor: first the limit falls.
 const USUALLY: Pause = Pause { trips: 40.0, least: Duration::from_secs(3) };
 const FIRST: Pause = Pause { trips: 8.0, least: Duration::from_millis(500) };
-const SOON: Pause = Pause { trips: 12.0, least: Duration::from_millis(250) };
 const PUT_OFF: Pause = Pause { trips: 8.0, least: Duration::from_secs(1) };
 const UP: f64 = 1.5;
 /// It is also measured when so much is left of the limit that was measured last.
 const FALLEN: f64 = 0.75;
-/// What is left of the limit in a measurement.
-const MEASURED: f64 = 0.8;
-/// By what the limit may grow until the next measurement, where this one left room.
-const ROOM: f64 = 1.25;
-/// Up to so many calls one of them is more than a fifth. For how long one too many stays out of reach, and
-/// when it is measured again meanwhile where there is room, if not for a whole call: all is known.
-const FEW: f64 = 5.0;
-const OUT_OF_REACH: Duration = Duration::from_secs(60);
-const SELDOM: Pause = Pause { trips: 40.0, least: Duration::from_secs(10) };
 /// Up to here it grows in any case: one call cannot be lowered, and so not be measured.
 const FREE: f64 = 2.5;
 /// Below this gradient it is no chance that the limit falls.
 const FAR: f64 = 0.9;
-/// How much of a measurement is believed, as far as it is within a factor of two of `long`: one that is
-/// further off is no noise. At this standard error it is half of that.
-const BELIEVED: f64 = 0.5;
-const BELIEVED_HALF: f64 = 0.2;
 /// How much of a new window goes into the short average.
 const SHORT_WEIGHT: f64 = 0.4;
 /// What is left of `long` at each window while it is more than twice `short`.
@@ -153,16 +123,8 @@ pub(super) struct Gradient2 {
     measured_at: f64,
     /// Up to where it may grow until it is measured again.
     cap: f64,
-    ceiling: Option<Ceiling>,
-}
-
-/// One call more than this was clearly too many.
-#[derive(Clone, Copy, Debug)]
-struct Ceiling {
-    calls: f64,
-    /// The latency with so many, in seconds.
-    latency: f64,
-    until: Moment,
+    /// Up to where it may grow at all.
+    ceiling: Ceiling,
 }
 
 /// How long something waits: so many round trips, but at least so long.
@@ -209,7 +171,7 @@ impl Gradient2 {
             measured: false,
             measured_at: 0.0,
             cap: f64::from(initial) * FAST,
-            ceiling: None,
+            ceiling: Ceiling::NONE,
         })
     }
 
@@ -277,7 +239,10 @@ impl Gradient2 {
         let smoothing = 1.0 - (1.0 - self.smoothing).powf(windows);
         let step = before + smoothing * (target - before);
         let fast = if gradient < 1.0 { 0.0 } else { (before * FAST).min(self.trouble.fast_until) };
-        let cap = self.cap.max(FREE).min(self.reach(now)).max(before);
+        if self.ceiling.ends(self.short, now) {
+            self.measure_within(USUALLY, now);
+        }
+        let cap = self.cap.max(FREE).min(self.ceiling.calls()).max(before);
         self.limit = self.bounds.clamp(step.max(fast).min(cap));
         if self.limit < before {
             if gradient < FAR && !least {
@@ -287,20 +252,6 @@ impl Gradient2 {
         }
         self.trouble.growing();
         Some(LimitCause::Growth)
-    }
-
-    /// Up to how many calls the limit may go at all. Where it may go beyond what was too many once, it is
-    /// measured there soon.
-    fn reach(&mut self, now: Moment) -> f64 {
-        let Some(ceiling) = self.ceiling else { return f64::INFINITY };
-        if now < ceiling.until && self.short * UP >= ceiling.latency {
-            return ceiling.calls;
-        }
-        self.ceiling = None;
-        if let Phase::Following { measure_at, .. } = &mut self.phase {
-            *measure_at = (*measure_at).min(now + USUALLY.of(self.long));
-        }
-        f64::INFINITY
     }
 
     fn average(&mut self, latency: f64, now: Moment) {
@@ -351,74 +302,6 @@ impl Gradient2 {
         now >= *measure_at || (!up && self.limit < FALLEN * self.measured_at)
     }
 
-    fn start_measuring(&mut self, now: Moment) {
-        self.phase = Phase::Measuring(Measurement::new(self.short, self.tolerated(), now));
-    }
-
-    /// Time has passed while the limit is measured, and a call may have succeeded.
-    fn measure(&mut self, took: Option<Duration>, now: Moment) -> Option<LimitCause> {
-        let Phase::Measuring(measurement) = &mut self.phase else { return None };
-        let was = measurement.is_lowered();
-        if let Some(took) = took {
-            measurement.add(took, now);
-        }
-        if measurement.is_over(now) {
-            return self.measured(now);
-        }
-        (measurement.is_lowered() != was).then_some(LimitCause::Measuring)
-    }
-
-    fn measured(&mut self, now: Moment) -> Option<LimitCause> {
-        let Phase::Measuring(measurement) = self.phase else { return None };
-        let pause = measurement.measured().map_or(USUALLY, |measured| self.learn(measured, now));
-        self.follow_on(pause, now);
-        Some(LimitCause::Measuring)
-    }
-
-    /// Moves the limit, and how far it may grow, by what was measured. Returns when it is to be measured
-    /// again.
-    fn learn(&mut self, measured: Measured, now: Moment) -> Pause {
-        let tolerance = self.tolerated();
-        let Some(verdict) = measured.verdict(tolerance) else { return PUT_OFF };
-        let Measured { low, error, paired, .. } = measured;
-        let few = paired && self.limit < FEW;
-        let verdict = if few && verdict == Verdict::Right { Verdict::TooHigh } else { verdict };
-        let usual = low * tolerance / self.tolerance;
-        let near = (self.long / 2.0..=self.long * 2.0).contains(&usual);
-        let believed = BELIEVED / (1.0 + (error / BELIEVED_HALF).powi(2));
-        self.long += if near { believed } else { 1.0 } * (usual - self.long);
-        (self.measured, self.measured_at) = (true, self.limit);
-        self.trouble.usual_is(self.long);
-        let whole = self.limit;
-        self.cap = match verdict {
-            Verdict::TooHigh => {
-                self.limit = f64::from(self.lowered());
-                if near && few {
-                    let (calls, until) = (self.limit, now + OUT_OF_REACH);
-                    self.ceiling = Some(Ceiling { calls, latency: low, until });
-                }
-                self.limit
-            }
-            Verdict::Right => whole,
-            Verdict::Room => whole * ROOM + 1.0,
-            Verdict::Vague => whole * FAST + 1.0,
-            Verdict::FarTooLow => {
-                let reach = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.calls).max(whole);
-                self.limit = self.bounds.clamp((whole / MEASURED).min(reach));
-                whole * FAST + 1.0
-            }
-        };
-        if self.limit <= whole {
-            // What was fine before a trouble is not gone back to from here.
-            self.trouble.too_much(self.limit);
-        }
-        match verdict {
-            _ if self.limit != whole => SOON,
-            Verdict::Room | Verdict::FarTooLow if self.ceiling.is_some() => SELDOM,
-            _ => USUALLY,
-        }
-    }
-
     /// Leaves a measurement, and sets the time for the next.
     fn follow_on(&mut self, pause: Pause, now: Moment) {
         self.phase = Phase::Following { measure_at: now + pause.of(self.long), put_off: false };
@@ -426,23 +309,18 @@ impl Gradient2 {
         self.window.clear();
     }
 
+    /// Has the next measurement no later than after this.
+    fn measure_within(&mut self, pause: Pause, now: Moment) {
+        if let Phase::Following { measure_at, .. } = &mut self.phase {
+            *measure_at = (*measure_at).min(now + pause.of(self.long));
+        }
+    }
+
     fn decrease(&mut self, factor: f64, cause: LimitCause, now: Moment) -> LimitCause {
         self.trouble.decreasing(self.limit, now);
         self.limit = self.bounds.clamp(self.limit * factor);
         self.follow_on(USUALLY, now);
         cause
-    }
-
-    /// By what factor latency may exceed that of the lowered limit. Few calls can be lowered by whole
-    /// ones only, and so by more than a fifth.
-    fn tolerated(&self) -> f64 {
-        let left = f64::from(self.lowered()) / self.limit.floor();
-        self.tolerance.powf(left.ln() / MEASURED.ln())
-    }
-
-    /// The limit while it is lowered: by a fifth, and by one call at least.
-    fn lowered(&self) -> u32 {
-        self.bounds.clamp(self.limit.floor() * MEASURED) as u32
     }
 
     pub(super) fn limit(&self) -> u32 {
@@ -455,7 +333,7 @@ impl Gradient2 {
     pub(super) fn set_limit(&mut self, limit: u32) {
         self.limit = self.bounds.clamp(f64::from(limit));
         self.cap = self.limit * FAST;
-        self.ceiling = None;
+        self.ceiling = Ceiling::NONE;
         self.window.clear();
     }
 
