@@ -11,7 +11,8 @@
 //!
 //! Systems other than Linux do not say the last of these for a thread: there all is the handler's doing.
 
-use std::time::Duration;
+use super::hogs;
+use std::{mem, time::Duration};
 use tokio::time::Instant;
 
 /// What a thread had spent at some moment.
@@ -35,22 +36,24 @@ impl Account {
         Self { at: Instant::now(), spent: Spent::by_this_thread() }
     }
 
-    /// How much of `took`, which ended at `now`, is the doing of what ran on this thread, which also
-    /// opened the account before.
-    pub(super) fn own(&self, took: Duration, now: Instant) -> Duration {
-        took.saturating_sub(self.set_aside(now))
+    /// How much of the time that so many polls took on this thread until `now` is their own doing. The
+    /// system is asked only where it matters; what it took before that is not taken off again.
+    pub(super) fn own(&mut self, polls: u32, took: Duration, now: Instant) -> Duration {
+        if !hogs::is_long(polls, took) {
+            return took;
+        }
+        let before = mem::replace(self, Self { at: now, spent: Spent::by_this_thread() });
+        took.saturating_sub(self.set_aside_since(before))
     }
 
     /// For how long the system has set the thread aside.
-    fn set_aside(&self, now: Instant) -> Duration {
-        let (Some(before), Some(after)) = (self.spent, Spent::by_this_thread()) else {
-            return Duration::ZERO;
-        };
-        if after.gave_up != before.gave_up {
+    fn set_aside_since(&self, before: Self) -> Duration {
+        let (Some(then), Some(now)) = (before.spent, self.spent) else { return Duration::ZERO };
+        if now.gave_up != then.gave_up {
             return Duration::ZERO;
         }
-        let processor = after.processor.saturating_sub(before.processor);
-        now.saturating_duration_since(self.at).saturating_sub(processor)
+        let processor = now.processor.saturating_sub(then.processor);
+        self.at.saturating_duration_since(before.at).saturating_sub(processor)
     }
 }
 
@@ -94,18 +97,28 @@ mod tests {
     #[test]
     fn time_that_a_thread_computed_or_slept_is_its_own() {
         let milli = Duration::from_millis(1);
-        let account = Account::open();
+        let mut account = Account::open();
+        let begun = account;
         compute(10 * milli);
         let now = Instant::now();
-        let (took, own) = (now - account.at, account.own(now - account.at, now));
-        let computed =
-            Spent::by_this_thread().unwrap().processor - account.spent.unwrap().processor;
-        assert!(own <= took && own <= computed, "{own:?} of {took:?}, {computed:?} computed");
-        assert!(own + milli >= computed.min(took), "{own:?} of {took:?}, {computed:?} computed");
+        let took = now - begun.at;
+        let own = account.own(1, took, now);
+        let computed = account.spent.unwrap().processor - begun.spent.unwrap().processor;
+        assert_eq!(own, computed.min(took), "of {took:?}");
 
-        let account = Account::open();
         thread::sleep(5 * milli);
-        assert_eq!(account.own(5 * milli, Instant::now()), 5 * milli);
+        assert_eq!(account.own(1, 5 * milli, Instant::now()), 5 * milli);
+    }
+
+    /// Time passes for the thread without its doing, as the moment that it is told says.
+    #[test]
+    fn what_the_system_took_is_taken_off_once_and_only_from_long_polls() {
+        let second = Duration::from_secs(1);
+        let mut account = Account::open();
+        let short = Duration::from_micros(160);
+        assert_eq!(account.own(8, short, account.at + second), short);
+        assert!(account.own(1, second, account.at + second) < second / 10, "set aside all along");
+        assert_eq!(account.own(1, second, account.at), second, "what lies before is no excuse");
     }
 
     #[test]
@@ -121,10 +134,9 @@ mod tests {
                 })
             })
             .collect();
-        let account = Account::open();
-        let begun = Instant::now();
-        while account.set_aside(Instant::now()) < Duration::from_millis(1) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "never set aside");
+        let begun = Account::open();
+        while Account::open().set_aside_since(begun) < Duration::from_millis(1) {
+            assert!(begun.at.elapsed() < Duration::from_secs(60), "never set aside");
             compute(Duration::from_micros(100));
         }
         over.store(true, Ordering::Relaxed);

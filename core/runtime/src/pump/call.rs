@@ -10,11 +10,7 @@
 //! they took on average, and a handler's deadline counts from the look before it. It is early then,
 //! by a tenth of a millisecond, or by what the first hog in a long time took; it is never late.
 
-use super::{
-    Ended, Finished, Follower, Held, Pump, Running, Unit,
-    account::Account,
-    hogs::{self, Hogs},
-};
+use super::{Ended, Finished, Follower, Held, Pump, Running, Unit, account::Account, hogs::Hogs};
 use crate::{
     Cancellation, Invoke, clock,
     invoke::{Called, poll_caught},
@@ -59,7 +55,7 @@ pub(super) struct Round {
 
 impl Round {
     pub(super) fn new(generation: u64, hogs: &Hogs) -> Self {
-        let account = hogs.counts().then(Account::open);
+        let account = hogs.is_watchful().then(Account::open);
         let at = Instant::now();
         Self { generation, at, end: at + ROUND, polls: 0, done: 0, account }
     }
@@ -67,16 +63,6 @@ impl Round {
     /// Whether there is time for more.
     pub(super) fn goes_on(&self) -> bool {
         self.at < self.end
-    }
-
-    /// How much of the time that polls took until `now` is their handlers' doing.
-    fn own(&mut self, polls: u32, took: Duration, now: Instant) -> Duration {
-        if !hogs::is_long(polls, took) {
-            return took;
-        }
-        // A new account, or the same time would be taken off the next long poll, too.
-        let account = self.account.as_mut().map(|account| mem::replace(account, Account::open()));
-        account.map_or(took, |account| account.own(took, now))
     }
 }
 
@@ -224,7 +210,8 @@ impl<S: Source, I: Invoke> Pump<S, I> {
         };
         let now = Instant::now();
         let took = now - mem::replace(&mut round.at, now);
-        self.hogs.polled(polls.get(), round.own(polls.get(), took, now), now);
+        let own = round.account.as_mut().map_or(took, |it| it.own(polls.get(), took, now));
+        self.hogs.polled(polls.get(), own, now);
         let each = took / polls.get();
         let calls = mem::take(&mut round.done);
         if calls > 0 {
@@ -315,11 +302,10 @@ async fn supervise(
             if std::mem::replace(&mut polled, true) {
                 return poll(cx);
             }
-            let (account, begun) = (Account::open(), Instant::now());
+            let (mut account, begun) = (Account::open(), Instant::now());
             let called = poll(cx);
             let now = Instant::now();
-            let took = now - begun;
-            first = Some(if hogs::is_long(1, took) { account.own(took, now) } else { took });
+            first = Some(account.own(1, now - begun, now));
             called
         }) => called,
         limit = overdue(timeout) => Called::Together(Outcome::TimedOut(limit)),

@@ -48,10 +48,10 @@ impl Hogs {
         now >= self.inline_from
     }
 
-    /// Whether a long poll would count now: so that the time the system takes away is to be known.
-    /// Not while all goes briskly, as to know it costs as much as ten brisk polls.
+    /// Whether the next long poll is looked into: how much of it is the handler's doing. Not while all
+    /// goes briskly, as to know that costs as much as some brisk polls.
     #[inline]
-    pub(super) fn counts(&self) -> bool {
+    pub(super) fn is_watchful(&self) -> bool {
         self.short < CALM || self.brisk < BRISK
     }
 
