@@ -41,14 +41,9 @@ pub(super) fn unordered(messages: u64) -> MemoryQueue {
     queue
 }
 
-/// A queue of messages whose keys come in turn.
-pub(super) fn by_key(messages: u64, keys: u64) -> MemoryQueue {
-    replay(messages, (0..keys).map(|key| key.to_string().into()).collect())
-}
-
-/// The same with the keys in no order.
-pub(super) fn by_shuffled_key(messages: u64, keys: u64) -> MemoryQueue {
-    replay(messages, shuffled((0..keys).map(|key| key.to_string().into()).collect()))
+/// So many keys, one after the other.
+pub(super) fn in_turn(keys: u64) -> Vec<Bytes> {
+    (0..keys).map(|key| key.to_string().into()).collect()
 }
 
 /// All keys some times over, each time in another order: the same in every run.
@@ -112,11 +107,12 @@ pub(super) async fn run_unordered(messages: u64) -> Cost {
     run(Worker::builder(queue.source()).decode(Raw).handler(handler), done, messages).await
 }
 
-/// The window holds a message of each key at least, so that all keys are live.
-pub(super) async fn run_by_key(messages: u64, keys: u64, queue: MemoryQueue) -> Cost {
+/// The window holds a message of each of so many keys at least, so that all of them are live.
+pub(super) async fn run_by_key(messages: u64, live: u64, keys: Vec<Bytes>) -> Cost {
+    let queue = replay(messages, keys);
     let (handler, done) = no_op(messages);
     let builder = Worker::builder(queue.source()).decode(Raw).handler(handler);
-    let window = usize::try_from(keys).unwrap_or(usize::MAX).max(4 * AT_ONCE);
+    let window = usize::try_from(live).unwrap_or(usize::MAX).max(4 * AT_ONCE);
     run(builder.ordered().window(window, 1 << 30), done, messages).await
 }
 

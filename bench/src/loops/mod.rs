@@ -76,21 +76,18 @@ impl Loop {
                 forebay::queue_alone(messages, forebay::unordered(messages), AT_ONCE).await
             }
             Self::QueueByKey => {
-                forebay::queue_alone(messages, forebay::by_key(messages, KEYS), KEYS as usize).await
+                let queue = replay(messages, forebay::in_turn(KEYS));
+                forebay::queue_alone(messages, queue, KEYS as usize).await
             }
             Self::QueueByShuffledKey => {
-                let queue = forebay::by_shuffled_key(messages, KEYS);
+                let queue = replay(messages, shuffled(forebay::in_turn(KEYS)));
                 forebay::queue_alone(messages, queue, KEYS as usize).await
             }
             Self::Forebay => forebay::run_unordered(messages).await,
-            Self::ForebayFewKeys => {
-                forebay::run_by_key(messages, 16, forebay::by_key(messages, 16)).await
-            }
-            Self::ForebayByKey => {
-                forebay::run_by_key(messages, KEYS, forebay::by_key(messages, KEYS)).await
-            }
+            Self::ForebayFewKeys => forebay::run_by_key(messages, 16, forebay::in_turn(16)).await,
+            Self::ForebayByKey => forebay::run_by_key(messages, KEYS, forebay::in_turn(KEYS)).await,
             Self::ForebayByShuffledKey => {
-                forebay::run_by_key(messages, KEYS, forebay::by_shuffled_key(messages, KEYS)).await
+                forebay::run_by_key(messages, KEYS, shuffled(forebay::in_turn(KEYS))).await
             }
             Self::MemoryRead => memory::reads(messages),
         }

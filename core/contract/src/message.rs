@@ -157,6 +157,7 @@ mod tests {
     fn an_identity_survives_being_written_and_read() {
         for id in [MessageId::from(17), MessageId::from("order-17"), MessageId::from("017")] {
             assert_eq!(MessageId::from(id.to_string()), id);
+            assert_eq!(MessageId::from(Arc::<str>::from(id.to_string())), id);
         }
         assert_eq!(MessageId::from("17"), MessageId::from(17));
         assert_ne!(MessageId::from("017"), MessageId::from(17));
