@@ -5,7 +5,7 @@
 
 use crate::{Receipt, claim, sql, time, tx::Tx};
 use forebay_contract::{DeadReason, FailureNote, History, Settlement, Verdict};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Carries out verdicts, the first on a hand-out before any other on it. `false`: the receipt is
 /// stale, and nothing was done.
@@ -180,7 +180,7 @@ fn bury(
             reason.as_str(),
             error,
             to_json(history),
-            time::just_now(),
+            time::happened(SystemTime::now()),
         ),
     )?;
     tx.count(receipt.queue).dead += 1;

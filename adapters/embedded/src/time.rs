@@ -7,9 +7,9 @@ pub(crate) fn now() -> i64 {
     of(SystemTime::now())
 }
 
-/// When something has happened that is just done: rounded down, as it lies before every moment after it.
-pub(crate) fn just_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// When something happened: rounded down, so that it lies before every moment that comes after it.
+pub(crate) fn happened(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
